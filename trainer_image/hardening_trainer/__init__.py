@@ -1,0 +1,1 @@
+"""The stages of a hardening run: attack, score, train, evaluate, promote."""
