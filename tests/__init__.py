@@ -1,0 +1,1 @@
+"""The tests; a package so that each can say `from tests.support...`."""
