@@ -1,0 +1,112 @@
+"""What every model of the contract shares: strictness, camelCase names and bounded scalar types."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+API_GROUP = "hardening.dev"
+ApiVersion = Literal["hardening.dev/v1alpha1"]
+API_VERSION: ApiVersion = "hardening.dev/v1alpha1"
+
+MODEL_SCHEMES = ("hf", "file", "package", "s3")
+DATA_SCHEMES = ("hf", "file", "package", "s3")
+WORKSPACE_SCHEMES = ("file", "s3", "memory")
+
+
+class Contract(BaseModel):
+    """A strict, immutable model whose fields are camelCase outside Python.
+
+    Strict means that text is never read as a number and unknown fields are refused.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        validate_default=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def to_document(self) -> dict[str, Any]:
+        """Return plain JSON data, camelCase, without fields that are None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class ExpectationError(ValueError):
+    """A value was refused; the text says what was expected instead."""
+
+
+def _pattern(schemes: tuple[str, ...]) -> str:
+    return rf"^({'|'.join(schemes)})://\S+$"
+
+
+def _uri_check(schemes: tuple[str, ...]) -> AfterValidator:
+    pattern = re.compile(_pattern(schemes))
+
+    def check(value: str) -> str:
+        if not pattern.match(value):
+            names = ", ".join(f"{scheme}://" for scheme in schemes)
+            raise ExpectationError(f"a URI that starts with one of {names}")
+        return value
+
+    return AfterValidator(check)
+
+
+def uri_type(schemes: tuple[str, ...]) -> Any:
+    """Build the annotated string type of a URI with one of ``schemes``."""
+    return Annotated[
+        str,
+        Field(min_length=4, max_length=1024, json_schema_extra={"pattern": _pattern(schemes)}),
+        _uri_check(schemes),
+    ]
+
+
+ModelUri = uri_type(MODEL_SCHEMES)
+DataUri = uri_type(DATA_SCHEMES)
+HttpUrl = uri_type(("http", "https"))
+S3Uri = uri_type(("s3",))
+WorkspaceUrl = uri_type(WORKSPACE_SCHEMES)
+
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Text = Annotated[str, Field(max_length=1024)]
+ShortText = Annotated[str, Field(min_length=1, max_length=253)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+Timestamp = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+Proportion = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E|[eE][0-9]{1,2})?$"
+
+
+def _check_quantity(value: int | str) -> int | str:
+    if isinstance(value, bool) or (isinstance(value, int) and value < 0):
+        raise ExpectationError("a Kubernetes quantity such as 1, 500m or 200Gi")
+    if isinstance(value, str) and not (len(value) <= 32 and re.match(QUANTITY_PATTERN, value)):
+        raise ExpectationError("a Kubernetes quantity such as 1, 500m or 200Gi")
+    return value
+
+
+Quantity = Annotated[
+    int | str,
+    AfterValidator(_check_quantity),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN}),
+]
+
+
+class SecretRef(Contract):
+    """The name of a Secret in the run's namespace (or, embedded, of an environment variable prefix)."""
+
+    name: ShortText
+    """Name of the Secret."""
+    key: ShortText | None = None
+    """Key inside the Secret; the default is the one customary for its use (`token`, `apiKey`)."""

@@ -1,0 +1,150 @@
+"""The attacker, the scoring and the two DPO trainings of a `HardeningRun`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hardening_api.base import Contract, Proportion
+from hardening_api.sources import ModelSource
+
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Sampling(Contract):
+    """How the attacker samples variants."""
+
+    temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Softmax temperature; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Nucleus sampling: keep the smallest set of tokens with this probability."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    """Longest variant, in tokens."""
+
+
+class Attacker(Contract):
+    """The model that rewrites each prompt into K adversarial variants."""
+
+    model: ModelSource | None = None
+    """Defaults to `spec.model`."""
+    variants_per_prompt: Annotated[int, Field(ge=2, le=64)] = 4
+    """K, the number of variants sampled for each prompt."""
+    prompts_per_round: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Attack this many prompts a round, a different share each round; the default is all of them."""
+    sampling: Sampling = Sampling()
+    """How variants are sampled."""
+    template: Literal["rewrite-v1"] = "rewrite-v1"
+    """Versioned rewriting instruction."""
+    min_faithfulness: Proportion = 0.5
+    """Share of the prompt's content words a variant must keep, else it counts as off topic; 0 is no check."""
+    min_diversity: Proportion = 0.2
+    """Warn when distinct bigrams over all bigrams of the variants fall below this."""
+
+
+class Scoring(Contract):
+    """Direct harmfulness R and the selection made from it."""
+
+    alpha: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Weight of the reference term. At 1 R is zero everywhere while defender = reference (round 1)"""
+    length_normalize: bool = False
+    """Divide each log-probability by its number of answer tokens."""
+    epsilon: Annotated[float, Field(ge=0, le=1e6)] = 0.1
+    """Drop a prompt whose variants' R differ by less than this, in nats."""
+
+
+class DeepSpeed(Contract):
+    """DeepSpeed's ZeRO."""
+
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    """0 plain data parallel, 1 shards optimizer state, 2 gradients as well, 3 parameters as well."""
+    config: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
+    """DeepSpeed JSON merged over ours."""
+
+
+class Lora(Contract):
+    """Low-rank adapters (PEFT), merged into the weights when a training ends."""
+
+    r: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank."""
+    alpha: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Scale: the adapter is multiplied by alpha / r."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapter's input."""
+    upper_layers: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Adapt only this many layers nearest the output; the default is all of them."""
+
+
+class RoleTraining(Contract):
+    """Settings of one role's training that differ from `spec.training`."""
+
+    learning_rate: LearningRate | None = None
+    """Overrides `spec.training.learningRate`."""
+    beta: Positive | None = None
+    """Overrides `spec.training.beta`."""
+    nll_weight: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Overrides `spec.training.nllWeight`."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Overrides `spec.training.epochs`."""
+
+
+class Training(Contract):
+    """Both DPO trainings; `attacker` and `defender` override for one role."""
+
+    method: Literal["LoRA", "Full"] = "LoRA"
+    """Train low-rank adapters or all weights."""
+    lora: Lora = Lora()
+    """Used when method is LoRA."""
+    reference: Literal["Base", "PreviousRound"] = "Base"
+    """What DPO's reference and R's reference are: the base model or the model this round started from."""
+    order: Literal["Parallel", "AttackerFirst", "DefenderFirst"] = "Parallel"
+    """Order of the two trainings of a round; they do not depend on each other."""
+    beta: Positive = 0.1
+    """DPO's inverse temperature."""
+    learning_rate: LearningRate = 5e-6
+    """Peak learning rate."""
+    nll_weight: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Weight of a negative log-likelihood term on the chosen answer (RPO)."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Passes over the round's pairs."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Pairs per optimizer step on one device."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Micro-batches per optimizer step."""
+    warmup_ratio: Proportion = 0.1
+    """Share of the steps with a rising learning rate."""
+    lr_scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    """Learning-rate schedule."""
+    max_grad_norm: Positive = 1.0
+    """Gradient clipping."""
+    max_length: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    """Longest prompt plus answer, in tokens; longer pairs are dropped and counted."""
+    original_share: Proportion = 0.5
+    """Original (not attacked) pairs, as a share of the attacked ones."""
+    benign_share: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """Benign pairs (helpful over refusal), as a share of the attacked ones; needs `data.benignPreferences`."""
+    attacker: RoleTraining = RoleTraining()
+    """Overrides for the attacker's training."""
+    defender: RoleTraining = RoleTraining()
+    """Overrides for the defender's training."""
+    engine: Literal["DeepSpeed", "Torch"] = "DeepSpeed"
+    """DeepSpeed, or plain PyTorch where one small device is enough."""
+    deepspeed: DeepSpeed = DeepSpeed()
+    """Used when engine is DeepSpeed."""
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Nodes of one training."""
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)] = 1
+    """GPUs of each node; 0 trains on CPU."""
+    processes_per_node: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Training processes of each node; the default is one per GPU, or one."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of sampling, shuffling and training."""
+    checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Save a checkpoint to resume from every this many steps."""
+
+    def for_role(self, role: Literal["attacker", "defender"]) -> Training:
+        """Return these settings with the overrides of ``role`` applied."""
+        overrides: RoleTraining = getattr(self, role)
+        given = {name: value for name, value in overrides if value is not None}
+        return self.model_copy(update=given)
