@@ -1,0 +1,1 @@
+"""The judges: who says whether an answer is harmful."""
