@@ -1,0 +1,52 @@
+# Everything runs in .venv, which these targets make themselves. Needs: python3 (>= 3.11, with venv), a C++ compiler for DeepSpeed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+READY := $(VENV)/.ready
+PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format generate test demo results benchmarks lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make the virtual environment
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 venv is missing: apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m ensurepip -q 2>/dev/null; $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $(READY)
+
+lint: $(READY) ## Style, types, import rules, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
+	$(BIN)/python crds/generate.py --check
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(READY) ## CRD YAML and API reference from the contract
+	$(BIN)/python crds/generate.py
+
+test: $(READY) ## All tests; no network, no GPU, under 10 minutes
+	$(BIN)/pytest -n 2 --dist worksteal
+
+demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
+	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m
+	$(BIN)/hardening report runs/smollm2-135m
+
+lock: ## Resolve requirements.lock anew
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench pyproject.toml -o requirements.lock
+
+clean: ## Remove the virtual environment and caches, keep runs/
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
