@@ -1,0 +1,1 @@
+"""The embedded shell: the planner's decisions carried out with local processes."""

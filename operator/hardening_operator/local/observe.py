@@ -1,0 +1,109 @@
+"""What is: the newest attempt of every stage, read from its folder and its processes."""
+
+from __future__ import annotations
+
+import signal
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hardening_api.stage import FOLDERS, StageResult
+from hardening_api.status import StageName
+from hardening_operator.local.home import Home, read_json
+from hardening_operator.local.processes import Processes
+from hardening_operator.observed import Approval, Failure, Observed, StageKey, StageObservation
+
+STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
+INTERRUPTED = 75
+
+
+def observe(home: Home, processes: Processes, now: datetime) -> Observed:
+    """Return every stage that was ever started, and the approval if one was given."""
+    stages = {}
+    for folder in sorted(home.state.glob("r*-*")):
+        round_text, _, name = folder.name[1:].partition("-")
+        key = StageKey(round=int(round_text), stage=STAGES[name])
+        attempts = home.attempts(key)
+        if attempts:
+            attempt = int(attempts[-1].name[1:])
+            stages[key] = _observe_attempt(key, attempt, home.shards(key, attempt), processes, now)
+    return Observed(stages=stages, approval=_approval(home), generation=1)
+
+
+def _observe_attempt(
+    key: StageKey, attempt: int, shards: list[Path], processes: Processes, now: datetime
+) -> StageObservation:
+    alive = [processes.alive(shard, now) for shard in shards]
+    results = tuple(result for shard in shards if (result := read_result(shard)) is not None)
+    started = _moments(shards, "process.json", "startedAt")
+    ended = _moments(shards, "exit.json", "endedAt")
+    base = {"key": key, "attempt": attempt, "started_at": min(started, default=None)}
+    if any(alive):
+        return StageObservation(**base, state="Running", progress=_progress(shards))
+    base |= {"ended_at": max(ended, default=now), "results": results}
+    if shards and len(results) == len(shards) and all(result.outcome == "Succeeded" for result in results):
+        return StageObservation(**base, state="Succeeded")
+    if shards and (shards[0].parent / "stop.json").exists():
+        return StageObservation(**base, state="Stopped")
+    return StageObservation(**base, state="Failed", failure=_failure(shards))
+
+
+def read_result(shard: Path) -> StageResult | None:
+    """Return what a shard reported, or None when it ended without a word."""
+    document = read_json(shard / "result.json")
+    return None if document is None else StageResult.model_validate(document)
+
+
+def _failure(shards: list[Path]) -> Failure:
+    for shard in shards:
+        result, exit_record = read_result(shard), read_json(shard / "exit.json")
+        if result is not None and result.outcome == "Succeeded":
+            continue
+        code = exit_record["exitCode"] if exit_record else None
+        if result is not None:
+            interrupted = result.outcome == "Interrupted"
+            return Failure(
+                exit_code=INTERRUPTED if interrupted and code is None else code,
+                reason=result.reason or "StageFailed",
+                message=result.message or "the stage gave no message: read its log",
+                disruption=interrupted and code is None,
+            )
+        return _silent_failure(code, shard)
+    return Failure(exit_code=None, reason="StageLost", message="the stage was never started", disruption=True)
+
+
+def _silent_failure(code: int | None, shard: Path) -> Failure:
+    """Describe a process that ended without a result; one that ended together with its runner was only disrupted."""
+    if code is None:
+        message = "the stage ended together with its runner"
+        return Failure(exit_code=None, reason="RunnerLost", message=message, disruption=True)
+    if code == -signal.SIGKILL:
+        message = "the stage was killed (out of memory?): give it more memory or smaller batches"
+        return Failure(exit_code=code, reason="OutOfMemory", message=message, disruption=False)
+    message = f"the stage ended with code {code} and no result: read {shard / 'log'}"
+    return Failure(exit_code=code, reason="StageFailed", message=message, disruption=False)
+
+
+def _progress(shards: list[Path]) -> tuple[float, float | None] | None:
+    found = [document for shard in shards if (document := read_json(shard / "progress.json")) is not None]
+    if not found:
+        return None
+    etas = [document["etaSeconds"] for document in found if document.get("etaSeconds") is not None]
+    return sum(document["ratio"] for document in found) / len(shards), max(etas, default=None)
+
+
+def _moments(shards: list[Path], name: str, field: str) -> list[datetime]:
+    documents: list[dict[str, Any]] = [d for shard in shards if (d := read_json(shard / name)) is not None]
+    return [datetime.fromisoformat(document[field]) for document in documents]
+
+
+def _approval(home: Home) -> Approval | None:
+    document = read_json(home.folder / "approval.json")
+    if document is None:
+        return None
+    return Approval(
+        digest=document["digest"],
+        decision=document["decision"],
+        approver=document["approver"],
+        time=datetime.fromisoformat(document["time"]),
+    )

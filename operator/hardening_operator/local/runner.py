@@ -1,0 +1,108 @@
+"""The embedded runner: observe, plan, apply, again and again, until the run rests."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from hardening_api.run import HardeningRun
+from hardening_api.stage import RunIdentity, digest_of
+from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
+from hardening_operator.local.home import Home, write_json
+from hardening_operator.local.observe import observe
+from hardening_operator.local.processes import Processes
+from hardening_operator.observed import Decision, Event, Observed, StageKey, StageStart
+from hardening_operator.planner import plan
+from hardening_operator.stage_configs import stage_configs
+
+POLL_SECONDS = 0.2
+RESTING_PHASES = TERMINAL_PHASES | {"AwaitingApproval", "Suspended"}
+
+
+class View(Protocol):
+    """Who watches the run."""
+
+    def update(self, status: HardeningRunStatus, observed: Observed) -> None:
+        """See the run as it is now."""
+
+    def event(self, event: Event) -> None:
+        """Hear what happened."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop; the stages saved, and the same command goes on."""
+
+
+class Runner:
+    """Drives one run in one folder."""
+
+    def __init__(self, home: Home, run: HardeningRun, workspace: str, processes: Processes, view: View) -> None:
+        self._home, self._run, self._workspace = home, run, workspace
+        self._processes, self._view = processes, view
+        identity = digest_of(run.to_document()["spec"])
+        self._identity = RunIdentity(name=run.metadata.name, spec_digest=identity)
+
+    def drive(
+        self, clock: Callable[[], datetime], sleep: Callable[[float], None], stop: Callable[[], bool]
+    ) -> HardeningRunStatus:
+        """Drive the run until it rests, and return its status. Raises Stopped when ``stop`` says so."""
+        status = self._home.load_status()
+        while True:
+            if stop():
+                self._save_all(clock, sleep)
+                raise Stopped
+            observed = observe(self._home, self._processes, clock())
+            decision = plan(self._run.spec, status, observed, clock())
+            status = self._apply(decision, status, observed, clock())
+            if status.phase in RESTING_PHASES and not decision.start and not self._running(observed):
+                return status
+            sleep(POLL_SECONDS)
+
+    def _apply(
+        self, decision: Decision, before: HardeningRunStatus, observed: Observed, now: datetime
+    ) -> HardeningRunStatus:
+        if decision.status != before:
+            self._home.save_status(decision.status)
+        for key in decision.stop:
+            self._stop_stage(key.key, observed)
+        for start in decision.start:
+            self._start_stage(start, len(decision.start), decision.status, now)
+        for event in decision.events:
+            self._view.event(event)
+        self._view.update(decision.status, observed)
+        return decision.status
+
+    def _start_stage(self, start: StageStart, together: int, status: HardeningRunStatus, now: datetime) -> None:
+        configs = stage_configs(self._run.spec, self._identity, status, start.key, self._workspace)
+        threads = max(1, (os.cpu_count() or 1) // (len(configs) * together))
+        attempt = self._home.stage(start.key) / f"a{start.attempt}"
+        for config in configs:
+            folder = attempt / f"shard-{config.shard.index}"
+            folder.mkdir(parents=True, exist_ok=True)
+            self._processes.start(folder, config, threads, now)
+
+    def _stop_stage(self, key: StageKey, observed: Observed) -> None:
+        attempt = observed.stages[key].attempt
+        shards = self._home.shards(key, attempt)
+        if shards and not (shards[0].parent / "stop.json").exists():
+            write_json(shards[0].parent / "stop.json", {"reason": "asked by the planner"})
+            for shard in shards:
+                self._processes.terminate(shard)
+
+    def _save_all(self, clock: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
+        """Ask every running stage to save and leave, and wait for it: a checkpoint may take its time."""
+        running = self._running(observe(self._home, self._processes, clock()))
+        for key, attempt in running:
+            shards = self._home.shards(key, attempt)
+            write_json(shards[0].parent / "stop.json", {"reason": "asked by the user"})
+            for shard in shards:
+                self._processes.terminate(shard, signal.SIGTERM)
+        while self._running(observe(self._home, self._processes, clock())):
+            sleep(POLL_SECONDS)
+
+    @staticmethod
+    def _running(observed: Observed) -> list[tuple[StageKey, int]]:
+        return [(key, stage.attempt) for key, stage in observed.stages.items() if stage.state == "Running"]
