@@ -1,0 +1,95 @@
+"""Loading a resolved model: safetensors only, no remote code, and errors that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from hardening_trainer.models.errors import ModelNotUsable
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def load_causal_lm(
+    path: Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> PreTrainedModel:
+    """The causal language model in folder `path`, in evaluation mode, on `device` (default: CUDA if present).
+
+    `dtype` None takes bfloat16 where the hardware computes in it, else float32. Raises ModelNotUsable.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check_weights(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype or native_dtype(device),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            attn_implementation="sdpa",
+        )
+    except SafetensorError as error:
+        advice = "its safetensors are torn or not safetensors: fetch or save it again"
+        raise ModelNotUsable(path, str(error).splitlines()[0], advice) from error
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        advice = "expected a causal language model that this transformers knows, without code of its own"
+        raise ModelNotUsable(path, _first_line(error), advice) from error
+    model.train(False)
+    placed: PreTrainedModel = torch.nn.Module.to(model, device)
+    return placed
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in folder `path`: with a chat template, and a pad token (its own, else end or unknown).
+
+    Never resizes the vocabulary. Raises ModelNotUsable.
+    """
+    if not any((path / name).is_file() for name in _TOKENIZERS):
+        raise ModelNotUsable(path, "no tokenizer files", "save the tokenizer beside the weights")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exception on a bad file
+        advice = "expected tokenizer files that this transformers reads: fetch or save them again"
+        raise ModelNotUsable(path, f"tokenizer: {_first_line(error)}", advice) from error
+    if not tokenizer.chat_template:
+        advice = "expected an instruct model: choose one, or add chat_template.jinja"
+        raise ModelNotUsable(path, "its tokenizer has no chat template", advice)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ModelNotUsable(path, "no pad, end or unknown token", "set pad_token in tokenizer_config.json")
+    return tokenizer
+
+
+def end_of_turn_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end an answer: the model's own list and the tokenizer's end token, sorted."""
+    own = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
+    ids = set(own if isinstance(own, list) else [own]) | {tokenizer.eos_token_id}
+    return sorted(token for token in ids if token is not None)
+
+
+def native_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where `device` has instructions for it, else float32 (emulated bfloat16 is many times slower)."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
+    return torch.bfloat16 if native else torch.float32
+
+
+def _check_weights(path: Path) -> None:
+    if any(path.glob("*.safetensors")):
+        return
+    if any(file for pattern in _PICKLES for file in path.glob(pattern)):
+        advice = "pickles can run code: convert it, save_pretrained writes safetensors"
+        raise ModelNotUsable(path, "its weights are pickles only", advice)
+    raise ModelNotUsable(path, "no *.safetensors in it", "expected a folder as save_pretrained writes it")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,125 @@
+"""From a model's URI to a local folder of safetensors, with its revision and digest recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+import httpx
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from hardening_trainer.models.errors import ModelNotUsable, ModelUnavailable
+from hardening_trainer.models.files import MODEL_FILES, folder_digest, is_model_file, new_folder
+from hardening_trainer.models.gguf import convert_gguf
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """Where a model lies on this machine, and exactly which one it is."""
+
+    path: Path
+    """A folder that loads with plain `from_pretrained`."""
+    uri: str
+    """As it was asked for."""
+    revision: str | None
+    """The commit a hub revision stood for; None where the scheme has no revisions."""
+    digest: str
+    """sha256 over its files' names and sha256."""
+
+
+def resolve_model(uri: str, revision: str | None, cache_dir: Path, token: str | None = None) -> ResolvedModel:
+    """Bring the model named by `uri` to this machine, under `cache_dir` where it is not here already.
+
+    `hf://org/name` (at `revision`), `file:///folder`, `package://module/file` (of an installed package, which is
+    not imported), or a folder or `.gguf` file at any URL fsspec opens. GGUF files are converted once.
+    Raises ModelNotUsable when no such model exists or may be read, ModelUnavailable when its host is unreachable.
+    """
+    scheme, _, rest = uri.partition("://")
+    if not rest:
+        raise ModelNotUsable(uri, "no scheme", "expected hf://, file://, package:// or a URL of a store")
+    if scheme == "hf":
+        path = _from_hub(uri, rest, revision, cache_dir, token)
+        return ResolvedModel(path, uri, path.name, folder_digest(path))
+    found = {"file": _from_file, "package": _from_package}.get(scheme)
+    path = found(uri) if found else _from_store(uri, cache_dir)
+    if path.suffix == ".gguf" and path.is_file():
+        path = convert_gguf(uri, path, cache_dir)
+    if not path.is_dir():
+        raise ModelNotUsable(uri, "no such folder or .gguf file", "check the path")
+    if not (path / "config.json").is_file():
+        raise ModelNotUsable(uri, "no config.json in it", "expected a folder as save_pretrained writes it")
+    return ResolvedModel(path, uri, None, folder_digest(path))
+
+
+def _from_hub(uri: str, name: str, revision: str | None, cache_dir: Path, token: str | None) -> Path:
+    try:
+        folder = snapshot_download(
+            name, revision=revision, cache_dir=cache_dir / "hub", token=token, allow_patterns=list(MODEL_FILES)
+        )
+    except GatedRepoError as error:
+        raise ModelNotUsable(uri, "access is gated", "ask for access and give a token by secretRef") from error
+    except RevisionNotFoundError as error:
+        raise ModelNotUsable(uri, f"no revision {revision!r}", "check revision") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelNotUsable(uri, "no such repository, or it is private", "check it and its token") from error
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        raise ModelUnavailable(uri, f"the hub could not be read ({type(error).__name__})") from error
+    return Path(folder)
+
+
+def _from_file(uri: str) -> Path:
+    parts = urlsplit(uri)
+    if parts.netloc:
+        raise ModelNotUsable(uri, f"a host, {parts.netloc!r}", "expected three slashes: file:///folder")
+    return Path(unquote(parts.path))
+
+
+def _from_package(uri: str) -> Path:
+    parts = urlsplit(uri)
+    try:
+        spec = importlib.util.find_spec(parts.netloc) if parts.netloc.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelNotUsable(uri, f"no installed package {parts.netloc!r}", "install it, or check its name")
+    folder = Path(next(iter(spec.submodule_search_locations))).resolve()
+    path = (folder / unquote(parts.path).lstrip("/")).resolve()
+    if not path.is_relative_to(folder) or not path.exists():
+        raise ModelNotUsable(uri, f"no such file in package {parts.netloc!r}", "check the path")
+    return path
+
+
+def _from_store(uri: str, cache_dir: Path) -> Path:
+    """Copy the model files of a folder, or one GGUF file, named anew whenever the store's listing changes."""
+    try:
+        filesystem, root = fsspec.core.url_to_fs(uri)
+        listing = filesystem.ls(root, detail=True)
+    except FileNotFoundError as error:
+        raise ModelNotUsable(uri, "no such folder or file", "check the URL") from error
+    except (ValueError, ImportError) as error:
+        raise ModelNotUsable(uri, f"this scheme cannot be opened ({error})", "check the URL") from error
+    except OSError as error:
+        raise ModelUnavailable(uri, f"the store could not be read ({type(error).__name__})") from error
+    is_gguf = root.endswith(".gguf")
+    files = [PurePosixPath(entry["name"]) for entry in listing if entry["type"] == "file"]
+    wanted = sorted(file for file in files if is_gguf or is_model_file(file.name))
+    if not wanted:
+        raise ModelNotUsable(uri, "no model files in it", f"expected {', '.join(MODEL_FILES[:2])} files")
+    states = "\n".join(f"{file} {filesystem.ukey(str(file))}" for file in wanted)
+    target = cache_dir / "store" / hashlib.sha256(f"{uri}\n{states}".encode()).hexdigest()[:32]
+    if not target.is_dir():
+        with new_folder(target) as folder:
+            for file in wanted:
+                filesystem.get_file(str(file), str(folder / file.name))
+    return target / PurePosixPath(root).name if is_gguf else target
