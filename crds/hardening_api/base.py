@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 API_GROUP = "hardening.dev"
@@ -54,7 +54,7 @@ def _uri_check(schemes: tuple[str, ...]) -> AfterValidator:
     pattern = re.compile(_pattern(schemes))
 
     def check(value: str) -> str:
-        if not pattern.match(value):
+        if not pattern.fullmatch(value):
             names = ", ".join(f"{scheme}://" for scheme in schemes)
             raise ExpectationError(f"a URI that starts with one of {names}")
         return value
@@ -88,18 +88,22 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E|[eE][0-9]{1,2})?$"
 
 
-def _check_quantity(value: int | str) -> int | str:
-    if isinstance(value, bool) or (isinstance(value, int) and value < 0):
-        raise ExpectationError("a Kubernetes quantity such as 1, 500m or 200Gi")
-    if isinstance(value, str) and not (len(value) <= 32 and re.match(QUANTITY_PATTERN, value)):
-        raise ExpectationError("a Kubernetes quantity such as 1, 500m or 200Gi")
+QUANTITY_EXPECTED = "a Kubernetes quantity such as 1, 500m or 200Gi"
+
+
+def _check_quantity(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    is_text = isinstance(value, str) and len(value) <= 32 and re.fullmatch(QUANTITY_PATTERN, value) is not None
+    if not (is_number or is_text):
+        raise ExpectationError(QUANTITY_EXPECTED)
     return value
 
 
+# Checked before the union, so that one fault gives one error and not one for each of its branches.
 Quantity = Annotated[
     int | str,
-    AfterValidator(_check_quantity),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN}),
+    BeforeValidator(_check_quantity),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 32, "pattern": QUANTITY_PATTERN}),
 ]
 
 

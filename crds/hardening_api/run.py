@@ -89,7 +89,9 @@ class Workspace(Contract):
         return self
 
 
-FreeForm = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+FreeForm = Annotated[
+    dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+]
 FreeFormList = Annotated[list[FreeForm], Field(max_length=64)]
 
 

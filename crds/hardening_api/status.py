@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hardening_api.base import Contract, Count, Digest, ShortText, Text, Timestamp
+from hardening_api.base import Contract, Count, Digest, Proportion, ShortText, Text, Timestamp
 from hardening_api.evaluation import EvaluationSet
 
 Phase = Literal["Pending", "Running", "Suspended", "AwaitingApproval", "Promoting", "Promoted", "NotPromoted", "Failed"]
@@ -15,6 +15,7 @@ StageName = Literal["Attack", "Score", "TrainAttacker", "TrainDefender", "Evalua
 StageState = Literal["Pending", "Running", "Succeeded", "Failed", "Stopped"]
 GateVerdict = Literal["Pass", "Fail", "Inconclusive"]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Rate(Contract):
@@ -131,11 +132,13 @@ class StageStatus(Contract):
     """Where it stands."""
     attempts: Count = 0
     """Times it was started."""
+    disruptions: Count = 0
+    """Attempts that ended by eviction, preemption, loss or suspension; they do not count against `backoffLimit`."""
     start_time: Timestamp | None = None
     """First start."""
     completion_time: Timestamp | None = None
     """End."""
-    seconds: Annotated[float, Field(ge=0)] | None = None
+    seconds: Seconds | None = None
     """Duration, from first start to end."""
     tokens: Count | None = None
     """Tokens read and written by the model."""
@@ -196,7 +199,7 @@ class Progress(Contract):
     """Which round."""
     ratio: Annotated[float, Field(ge=0, le=1)]
     """Share done."""
-    eta_seconds: Annotated[float, Field(ge=0)] | None = None
+    eta_seconds: Seconds | None = None
     """Estimated time left."""
 
 
@@ -224,7 +227,7 @@ class BestRound(Contract):
     """Its round."""
     digest: Digest
     """Digest of its checkpoint."""
-    uri: ShortText | Text | None = None
+    uri: Text | None = None
     """Where it is, relative to the workspace."""
 
 
@@ -245,6 +248,17 @@ class RunDecision(Contract):
     """Who approved or rejected."""
 
 
+class RunSummary(Contract):
+    """The run in three figures, for `kubectl get` and lists; rates of the harm gate's set and judge."""
+
+    harm_before: Proportion | None = None
+    """Harm rate of the base model."""
+    harm_after: Proportion | None = None
+    """Harm rate of the promoted candidate, or of the best or latest one."""
+    win_rate: Proportion | None = None
+    """Win rate of the same candidate over the base model."""
+
+
 class HardeningRunStatus(Contract):
     """What was observed of a run."""
 
@@ -260,6 +274,8 @@ class HardeningRunStatus(Contract):
     """When a terminal phase was reached."""
     round: Count = 0
     """Current round; 0 while the base model is evaluated."""
+    summary: RunSummary | None = None
+    """Harm before and after, and the win rate."""
     progress: Annotated[list[Progress], Field(max_length=4)] = []
     """Running stages."""
     base: RoundStatus | None = None

@@ -59,7 +59,9 @@ class DeepSpeed(Contract):
 
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     """0 plain data parallel, 1 shards optimizer state, 2 gradients as well, 3 parameters as well."""
-    config: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
+    config: Annotated[
+        dict[str, Any], Field(max_length=256, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+    ] = {}
     """DeepSpeed JSON merged over ours."""
 
 

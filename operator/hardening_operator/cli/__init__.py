@@ -1,1 +1,1 @@
-"""The `hardening` program."""
+"""The `hardening` command: one module a command, registered in `main`."""
