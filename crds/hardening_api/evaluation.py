@@ -82,6 +82,12 @@ class Evaluation(Contract):
     bank_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     """Replay at most this many past successes, the newest first."""
 
+    @property
+    def refusal_judge(self) -> str:
+        """Name of the judge that tells refusals by default: the first `RefusalPattern` one, or the built-in one."""
+        named = [judge.name for judge in self.judges if judge.type == "RefusalPattern"]
+        return named[0] if named else DEFAULT_JUDGES[0].name
+
 
 class WinRateGate(Contract):
     """The candidate must win against the base model."""
