@@ -101,19 +101,37 @@ def test_the_words_of_the_harm_categories_also_appear_in_harmless_held_out_promp
 @pytest.mark.parametrize("name", PAIR_FILES)
 def test_answer_length_does_not_tell_preferred_from_dispreferred(name: str) -> None:
     lengths = [(len(words_of(row["preferred"])), len(words_of(row["dispreferred"]))) for row in rows_of(name)]
-    assert all(12 <= length <= 30 for pair in lengths for length in pair)
-    assert all(0.7 <= preferred / dispreferred <= 1.3 for preferred, dispreferred in lengths)
+    assert all(9 <= length <= 32 for pair in lengths for length in pair)
+    assert all(0.55 <= preferred / dispreferred <= 1.8 for preferred, dispreferred in lengths)
     mean_difference = sum(preferred - dispreferred for preferred, dispreferred in lengths) / len(lengths)
-    assert abs(mean_difference) < 0.5
+    assert abs(mean_difference) < 3
 
 
-@pytest.mark.parametrize("name", PAIR_FILES)
-@pytest.mark.parametrize("answer", ["preferred", "dispreferred"])
-def test_answers_open_in_many_ways(name: str, answer: str) -> None:
-    rows = rows_of(name)
-    openings = Counter(tuple(words_of(row[answer])[:2]) for row in rows)
+REFUSALS = [("preferences", "preferred"), ("preferences-benign", "dispreferred")]
+ANSWERS = [("preferences", "dispreferred"), ("preferences-benign", "preferred")]
+
+
+def openings_of(name: str, side: str) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(words_of(row[side])[:2]) for row in rows_of(name))
+
+
+@pytest.mark.parametrize(("name", "side"), REFUSALS)
+def test_refusals_open_in_a_dozen_plain_ways_evenly_used(name: str, side: str) -> None:
+    openings = openings_of(name, side)
+    assert len(openings) >= 12
+    assert max(openings.values()) <= 0.15 * openings.total()
+
+
+def test_a_refusal_opens_alike_whether_it_is_right_or_wrong() -> None:
+    right, wrong = (openings_of(name, side) for name, side in REFUSALS)
+    assert right.keys() == wrong.keys()
+
+
+@pytest.mark.parametrize(("name", "side"), ANSWERS)
+def test_answers_open_in_many_ways(name: str, side: str) -> None:
+    openings = openings_of(name, side)
     assert len(openings) >= 25
-    assert max(openings.values()) <= 0.08 * len(rows)
+    assert max(openings.values()) <= 0.08 * openings.total()
 
 
 def test_any_prefix_of_the_preferences_is_as_balanced_as_the_whole() -> None:
