@@ -1,0 +1,145 @@
+"""How a stage may fail: each failure has a reason, a message for its reader, and an exit code of sysexits.
+
+    64 usage, 65 data        the run fails at once with the reason
+    69 unavailable, 75 temporary    tried again
+    70 anything else
+
+A full disk exits 75: once somebody has made room, the same command goes on from what was saved. Messages never
+hold prompt or answer text.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+EXIT_OK = 0
+EXIT_SOFTWARE = 70
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SAFE_TO_SHOW = (OSError, RuntimeError, MemoryError, ImportError)
+"""Exceptions whose own words come from a system or a library, not from the rows it was working on."""
+
+
+class StageError(Exception):
+    """A stage ended without its result. `reason` is one CamelCase word; `exit_code` says what to do about it."""
+
+    exit_code = EXIT_SOFTWARE
+    default_reason = "StageFailed"
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+
+
+class UsageFault(StageError):
+    """The configuration asks for what cannot be."""
+
+    exit_code = 64
+    default_reason = "InvalidConfig"
+
+
+class DataFault(StageError):
+    """What was read is not what was expected; reading it again changes nothing."""
+
+    exit_code = 65
+    default_reason = "InvalidData"
+
+
+class CorruptInput(DataFault):
+    """A file is damaged: truncated, or not the one its manifest describes."""
+
+    default_reason = "CorruptInput"
+
+
+class Unavailable(StageError):
+    """Something outside cannot be reached just now."""
+
+    exit_code = 69
+    default_reason = "Unavailable"
+
+
+class WorkspaceUnavailable(Unavailable):
+    """The workspace cannot be read or written."""
+
+    default_reason = "WorkspaceUnavailable"
+
+
+class WorkspaceFull(StageError):
+    """No room left to write in; the stage goes on from what it saved once there is."""
+
+    exit_code = 75
+    default_reason = "WorkspaceFull"
+
+
+class Interrupted(StageError):
+    """The stage was asked to stop, and saved what it had."""
+
+    exit_code = 75
+    default_reason = "Interrupted"
+
+
+_BY_NAME: dict[str, type[StageError]] = {
+    "ModelNotUsable": DataFault,
+    "ModelUnavailable": Unavailable,
+    "JudgeMisconfigured": UsageFault,
+    "JudgeUnavailable": Unavailable,
+}
+"""Failures of parts that take seconds to import (torch), hence by name. Their own words are fit to show."""
+
+
+def as_stage_error(error: BaseException) -> StageError:
+    """Tell what any exception means for the stage, without repeating text it may carry."""
+    for link in _chain(error):
+        if isinstance(link, StageError):
+            return link
+        kind = _BY_NAME.get(type(link).__name__)
+        if kind is not None:
+            return kind(str(link), reason=type(link).__name__)
+        known = _of_system(link)
+        if known is not None:
+            return known
+    place = _place(error)
+    words = f": {error}" if isinstance(error, _SAFE_TO_SHOW) else ""
+    return StageError(f"{type(error).__name__} at {place}{words}"[:600])
+
+
+def _of_system(error: BaseException) -> StageError | None:
+    if isinstance(error, pa.ArrowInvalid):
+        return CorruptInput("a Parquet file cannot be read: it is truncated or damaged: restore it or redo its stage")
+    if type(error).__name__ == "SafetensorError":
+        return _of_safetensors(str(error))
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        if error.errno in _FULL:
+            return WorkspaceFull(f"{name}no room to write: make room, then run it again: it goes on from here")
+        if error.errno in _FORBIDDEN:
+            return WorkspaceUnavailable(f"{name}permission denied: let the user of this process read and write it")
+    return None
+
+
+def _of_safetensors(text: str) -> StageError:
+    if any(f"os error {number}" in text for number in _FULL):
+        return WorkspaceFull("weights: no room to write: make room, then run it again: it goes on from here")
+    return CorruptInput(f"a safetensors file cannot be read ({text[:120]}): it is truncated or damaged: restore it")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _place(error: BaseException) -> str:
+    """File and line the exception came from."""
+    step = error.__traceback__
+    if step is None:
+        return "an unknown place"
+    while step.tb_next is not None:
+        step = step.tb_next
+    return f"{step.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{step.tb_lineno}"
