@@ -32,7 +32,9 @@ def _inlined(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSche
         own["anyOf"] = [_inlined(branch, definitions) for branch in branches]
     if own.get("default", 0) is None:
         del own["default"]
-    if "properties" in own:
+    if "properties" not in own:
+        own.pop("title", None)  # pydantic titles plain fields too; here a title is the name of a model
+    else:
         own["properties"] = {name: _inlined(field, definitions) for name, field in own["properties"].items()}
     for keyword in ("items", "additionalProperties"):
         if isinstance(own.get(keyword), dict):
@@ -47,3 +49,10 @@ def child_schema(schema: JsonSchema, key: str | int) -> JsonSchema:
     else:
         found = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
     return found if isinstance(found, dict) else {}
+
+
+def without_nulls(value: Any) -> Any:
+    """Return plain data without the fields that say nothing."""
+    if isinstance(value, dict):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value

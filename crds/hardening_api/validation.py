@@ -233,15 +233,19 @@ def _describe_type(schema: JsonSchema) -> str:
 def _range(schema: JsonSchema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        return f" from {low:.12g} to {high:.12g}"
+        return f" from {_plain(low)} to {_plain(high)}"
     bounds = {
         "at least": low,
         "above": schema.get("exclusiveMinimum"),
         "at most": high,
         "below": schema.get("exclusiveMaximum"),
     }
-    named = [f"{word} {bound:.12g}" for word, bound in bounds.items() if bound is not None]
+    named = [f"{word} {_plain(bound)}" for word, bound in bounds.items() if bound is not None]
     return " " + " and ".join(named) if named else ""
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else str(number)
 
 
 def _size(schema: JsonSchema, least: str, most: str, unit: str) -> str:

@@ -1,0 +1,132 @@
+"""What the custom resource definition says beyond fields: CEL rules, list keys and printer columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Rule = dict[str, Any]
+
+# These may change while a run is under way; everything else of the spec is fixed by its first stage.
+CHANGEABLE = frozenset({"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished"})
+
+PRINTER_COLUMNS = (
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Round", "type": "integer", "jsonPath": ".status.round"},
+    {"name": "Harm before", "type": "number", "format": "float", "jsonPath": ".status.summary.harmBefore"},
+    {"name": "Harm after", "type": "number", "format": "float", "jsonPath": ".status.summary.harmAfter"},
+    {"name": "Win rate", "type": "number", "format": "float", "jsonPath": ".status.summary.winRate"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+# Lists whose items are told apart by a field: the API server refuses two with the same one.
+LIST_KEYS = {"Judge": "name", "Condition": "type"}
+
+
+def _rule(rule: str, message: str, field: str = "") -> Rule:
+    return {"rule": rule, "message": message} | ({"fieldPath": field, "reason": "FieldValueInvalid"} if field else {})
+
+
+def _known_judge(gate: str) -> Rule:
+    judge = f"promotion.gates.{gate}.judge"
+    return _rule(
+        f"!self.?{judge}.hasValue() || self.evaluation.judges.exists(judge, judge.name == self.{judge})",
+        "expected the name of a judge in evaluation.judges",
+        f".{judge}",
+    )
+
+
+# By model; the same as the model validators say offline. Names of judges are unique by LIST_KEYS.
+MODEL_RULES: dict[str, list[Rule]] = {
+    "HardeningRunSpec": [
+        *(_known_judge(gate) for gate in ("winRate", "harmRate", "overRefusal")),
+        _rule(
+            "!self.?promotion.gates.overRefusal.hasValue() || has(self.data.evaluation.benign)",
+            "expected benign prompts, as promotion.gates.overRefusal is measured on them",
+            ".data.evaluation.benign",
+        ),
+    ],
+    "Judge": [
+        _rule(
+            "self.type != 'OpenAI' || has(self.baseUrl)",
+            "expected the address of an OpenAI-compatible endpoint, for a judge of type OpenAI",
+            ".baseUrl",
+        ),
+    ],
+    "Gates": [
+        _rule(
+            "has(self.winRate) || has(self.harmRate) || has(self.overRefusal)",
+            "expected at least one of winRate, harmRate, overRefusal",
+        ),
+    ],
+    "Target": [
+        _rule("self.type != 'S3' || has(self.uri)", "expected an s3:// URI, for a target of type S3", ".uri"),
+        _rule(
+            "self.type != 'MLflow' || has(self.trackingUri)",
+            "expected a value, for a target of type MLflow",
+            ".trackingUri",
+        ),
+        _rule(
+            "self.type != 'MLflow' || has(self.registeredModel)",
+            "expected a value, for a target of type MLflow",
+            ".registeredModel",
+        ),
+    ],
+    "ClaimTemplate": [_rule("has(self.claimName) != has(self.size)", "expected exactly one of claimName, size")],
+    "Workspace": [
+        _rule(
+            "!has(self.persistentVolumeClaim) || !has(self.s3)",
+            "expected one workspace: either persistentVolumeClaim or s3, not both",
+        ),
+    ],
+}
+
+# CEL cannot look into a field of two types, so what `model` must be is said by plain schemas. A keyword that does not
+# fit the value's type is passed over: `maxLength: 0` refuses text and nothing else, `maxProperties: 0` objects.
+JUDGE_MODELS: dict[str, Any] = {
+    "anyOf": [
+        {"properties": {"type": {"enum": ["RefusalPattern"]}}, "not": {"required": ["model"]}},
+        {"properties": {"type": {"enum": ["OpenAI"]}, "model": {"maxProperties": 0}}, "required": ["model"]},
+        {
+            "properties": {"type": {"enum": ["LlamaGuard"]}, "model": {"maxLength": 0, "required": ["uri"]}},
+            "required": ["model"],
+        },
+    ]
+}
+
+
+def root_rules(name_pattern: str, name_length: int, spec: dict[str, Any]) -> list[Rule]:
+    """Rules on the whole object: its name, and the fields of ``spec`` (a structural schema) fixed once started."""
+    name = _rule(
+        f"self.metadata.name.size() <= {name_length} && self.metadata.name.matches('{name_pattern}')",
+        f"metadata.name: expected a name of 1 to {name_length} lower-case letters, digits and -",
+    )
+    fixed = [
+        _fixed_once_started(field, always_there=field in spec["required"] or "default" in schema)
+        for field, schema in spec["properties"].items()
+        if field not in CHANGEABLE
+    ]
+    return [name, *fixed, _judge_order()]
+
+
+STARTED = "has(oldSelf.status) && has(oldSelf.status.startTime)"
+
+
+def _fixed_once_started(field: str, *, always_there: bool) -> Rule:
+    # Written without optional types: their cost counts as unbounded, and the API server would refuse the rule.
+    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
+    equal = f"{new} == {old}" if always_there else f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
+    return _rule(
+        f"!({STARTED}) || ({equal})",
+        f"spec.{field} cannot change once the run has started: expected the old value, or a new HardeningRun",
+        f".spec.{field}",
+    )
+
+
+def _judge_order() -> Rule:
+    """Lists with keys are equal in any order, but the first judge is the default of every gate."""
+    names = "evaluation.judges.map(judge, judge.name)"
+    return _rule(
+        f"!({STARTED}) || self.spec.{names} == oldSelf.spec.{names}",
+        "spec.evaluation.judges cannot change once the run has started: expected the old order",
+        ".spec.evaluation",
+    )
