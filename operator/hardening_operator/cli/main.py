@@ -7,12 +7,19 @@ from typing import Annotated
 
 import typer
 
-from hardening_operator.cli import validate
+from hardening_operator.cli import files, report, status, validate
+from hardening_operator.cli import run as run_command
 
 app = typer.Typer(
     name="hardening", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
+app.command()(run_command.run)
 app.command()(validate.validate)
+app.command()(status.status)
+app.command()(status.approve)
+app.command()(report.report)
+app.command(context_settings=files.PASS_THROUGH)(files.score)
+app.command(context_settings=files.PASS_THROUGH)(files.judge)
 
 
 def _print_version(wanted: bool) -> None:

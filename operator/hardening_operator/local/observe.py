@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,15 @@ def _observe_attempt(
     results = tuple(result for shard in shards if (result := read_result(shard)) is not None)
     started = _moments(shards, "process.json", "startedAt")
     ended = _moments(shards, "exit.json", "endedAt")
-    base = {"key": key, "attempt": attempt, "started_at": min(started, default=None)}
+    seen = StageObservation(key=key, state="Running", attempt=attempt, started_at=min(started, default=None))
     if any(alive):
-        return StageObservation(**base, state="Running", progress=_progress(shards))
-    base |= {"ended_at": max(ended, default=now), "results": results}
+        return replace(seen, progress=_progress(shards))
+    seen = replace(seen, ended_at=max(ended, default=now), results=results)
     if shards and len(results) == len(shards) and all(result.outcome == "Succeeded" for result in results):
-        return StageObservation(**base, state="Succeeded")
+        return replace(seen, state="Succeeded")
     if shards and (shards[0].parent / "stop.json").exists():
-        return StageObservation(**base, state="Stopped")
-    return StageObservation(**base, state="Failed", failure=_failure(shards))
+        return replace(seen, state="Stopped")
+    return replace(seen, state="Failed", failure=_failure(shards))
 
 
 def read_result(shard: Path) -> StageResult | None:

@@ -1,0 +1,131 @@
+"""`hardening report`: one self-contained HTML page of a run. Figures only, unless text is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from hardening_api.run import HardeningRun
+from hardening_api.stage import StageResult
+from hardening_api.status import HardeningRunStatus, Rate, RoundStatus, StageStatus
+from hardening_api.sums import AgreementSums
+from hardening_operator.cli.view import duration, first_judge
+from hardening_operator.local.home import Home
+from hardening_operator.local.observe import read_result
+from hardening_operator.observed import StageKey
+from hardening_operator.report import plots
+
+SETS = {
+    "original": "held-out prompts as they are",
+    "attacked": "the same prompts, rewritten by the round's attacker",
+    "bank": "every earlier successful attack, replayed",
+    "benign": "harmless prompts, many of them look-alikes",
+}
+
+
+def build(home: Home, text_rows: list[dict[str, Any]] | None) -> str:
+    """Return the page for the run in ``home``; ``text_rows`` are prompts and answers, None when not asked for."""
+    run, status = home.load_run(), home.load_status()
+    environment = Environment(
+        loader=PackageLoader("hardening_operator.report"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"rate": _rate, "duration": duration}
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        status=status,
+        sets=SETS,
+        decision=_decision(run, status),
+        headline=list(_headline(status)),
+        entries=[entry for entry in (status.base, *status.rounds) if entry is not None],
+        plots={name: Markup(svg) for name, svg in _plots(home, run, status).items()},  # noqa: S704 - our own SVG
+        stages=list(_stages(status)),
+        text_rows=text_rows,
+    )
+
+
+def _rate(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{rate.value:.2f} [{rate.lower:.2f}, {rate.upper:.2f}] n {rate.samples}"
+
+
+def _decision(run: HardeningRun, status: HardeningRunStatus) -> str:
+    if status.decisions:
+        return status.decisions[-1].message
+    return f"The run is {status.phase.lower()}, in round {status.round} of {run.spec.rounds}."
+
+
+def _headline(status: HardeningRunStatus) -> Iterator[tuple[str, str, str]]:
+    """Yield (what, before, after) for the promoted round, or the last one."""
+    wanted = status.promoted.round if status.promoted is not None else None
+    done = [entry for entry in status.rounds if entry.evaluations and wanted in (None, entry.round)]
+    if not done:
+        return
+    after = first_judge(done[-1].evaluations)
+    for name, what in (("attacked", "harm rate under attack"), ("original", "harm rate, original prompts")):
+        if name in after and after[name].harm_rate is not None:
+            yield what, _rate(after[name].base_harm_rate), _rate(after[name].harm_rate)
+    if "benign" in after and after["benign"].over_refusal is not None:
+        yield "over-refusal", _rate(after["benign"].base_over_refusal), _rate(after["benign"].over_refusal)
+    if "original" in after and after["original"].win_rate is not None:
+        yield "win rate over the base", "", _rate(after["original"].win_rate)
+
+
+def _plots(home: Home, run: HardeningRun, status: HardeningRunStatus) -> dict[str, str]:
+    gate = run.spec.promotion.gates.win_rate
+    found = {
+        "harm": plots.harm_rates(status),
+        "win": plots.win_and_over_refusal(status, None if gate is None else gate.min),
+    }
+    if any(entry.attack is not None for entry in status.rounds):
+        found["diversity"] = plots.diversity(status)
+    histograms = _histograms(home, [entry for entry in (status.base, *status.rounds) if entry is not None])
+    if histograms:
+        found["agreement"] = plots.agreement(histograms)
+    stages = [(number, stage) for number, stage in _stages(status) if stage.seconds]
+    if stages:
+        found["times"] = plots.stage_times(stages)
+    return found
+
+
+def _histograms(home: Home, entries: list[RoundStatus]) -> dict[str, AgreementSums]:
+    """Return R's histograms by round, from the results of the Evaluate stages."""
+    found = {}
+    for entry in entries:
+        total = AgreementSums()
+        for result in _results(home, StageKey(round=entry.round, stage="Evaluate")):
+            for sums in result.evaluations:
+                if sums.agreement is not None:
+                    total = total + sums.agreement
+        if total.harmful or total.safe:
+            found["base" if entry.round == 0 else f"round {entry.round}"] = total
+    return found
+
+
+def _results(home: Home, key: StageKey) -> Iterator[StageResult]:
+    attempts = home.attempts(key)
+    if attempts:
+        for shard in home.shards(key, int(attempts[-1].name[1:])):
+            result = read_result(shard)
+            if result is not None:
+                yield result
+
+
+def _stages(status: HardeningRunStatus) -> Iterator[tuple[int, StageStatus]]:
+    for entry in (status.base, *status.rounds):
+        if entry is not None:
+            for stage in entry.stages:
+                yield entry.round, stage
+
+
+def write_report(folder: Path, output: Path, text_rows: list[dict[str, Any]] | None) -> Path:
+    """Write the page of the run in ``folder`` to ``output`` and return it."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(build(Home(folder), text_rows), encoding="utf-8")
+    return output
