@@ -85,13 +85,12 @@ class RateSums(Sums):
         """Return n divided by the design effect; the number of clusters when there is no variance to see."""
         if self.clusters == self.samples:
             return float(self.samples)
-        proportion = self.successes / self.samples
-        binomial = proportion * (1 - proportion)
-        residual = self.successes_squared - 2 * proportion * self.cross + proportion**2 * self.samples_squared
-        if self.clusters < 2 or binomial == 0 or residual <= 0:
+        n, y = self.samples, self.successes
+        # n^2 times the sum of squared residuals (y_c - p m_c)^2: whole numbers, so that nothing is lost when it is 0.
+        residual = n * n * self.successes_squared - 2 * n * y * self.cross + y * y * self.samples_squared
+        if self.clusters < 2 or residual <= 0:
             return float(self.clusters)
-        variance = self.clusters / (self.clusters - 1) * residual / self.samples**2
-        return min(float(self.samples), binomial / variance)
+        return min(float(n), y * (n - y) * n * n * (self.clusters - 1) / (self.clusters * residual))
 
     def rate(self) -> Rate | None:
         """Return the proportion with its interval, or None without samples."""

@@ -130,14 +130,14 @@ class Draft:
     def finish(self) -> Decision:
         """Return the decision with the finished status."""
         phase: Phase = "Suspended" if self.spec.suspend and not self.ended else self.phase
-        started = self.before.start_time or (timestamp(self.now) if self.ledger.starts else None)
+        started = [stage.start_time for stage in self.ledger.stages.values() if stage.start_time is not None]
         entries = [self._with_stages(number) for number in sorted({*self.rounds, *self._started_rounds()})]
         status = self.before.model_copy(
             update={
                 "conditions": self._conditions(),
                 "phase": phase,
                 "observed_generation": self.observed.generation,
-                "start_time": started,
+                "start_time": self.before.start_time or min(started, default=None),
                 "completion_time": timestamp(self.now) if self.ended else None,
                 "round": self.round,
                 "progress": [] if self.ended else self.ledger.progress(),

@@ -1,9 +1,9 @@
 """Gates: is a candidate good enough? They fail closed.
 
-A gate passes only when its figure was measured, is finite, meets the limit with the end of the interval that `bound`
-names, rests on at least `minSamples` judged samples, and at most `maxErroredFraction` of its verdicts were errored.
-It fails when the opposite end misses the limit as well (under `bound: Value`, when the value does): then more samples
-would hardly help. Everything else is Inconclusive, which never promotes by itself.
+A gate passes only when its figure was measured, is finite and within its interval, meets the limit with the end of
+the interval that `bound` names, rests on at least `minSamples` judged samples, and at most `maxErroredFraction` of its
+verdicts were errored. It fails when the opposite end misses the limit as well (under `bound: Value`, when the value
+does): then more samples would hardly help. Everything else is Inconclusive, which never promotes by itself.
 """
 
 from __future__ import annotations
@@ -127,16 +127,21 @@ def _judge(spec: HardeningRunSpec, rule: GateRule, figures: EvaluationFigures | 
         gate=rule.gate,
         verdict=verdict,
         judge=rule.judge,
-        value=compared if math.isfinite(compared) else None,
+        value=compared if _is_sound(rate) else None,
         limit=rule.limit,
         samples=rate.samples,
         message=text,
     )
 
 
+def _is_sound(rate: Rate) -> bool:
+    """Tell whether the figure is finite and lies within its interval; NaN and infinity fail every comparison."""
+    return -1 <= rate.lower <= rate.value <= rate.upper <= 1
+
+
 def _weigh(spec: HardeningRunSpec, rule: GateRule, rate: Rate, errored: float) -> tuple[GateVerdict, str]:
-    if not all(math.isfinite(end) for end in (rate.value, rate.lower, rate.upper)):
-        return "Inconclusive", "; the figure is not finite"
+    if not _is_sound(rate):
+        return "Inconclusive", "; the figure is not a proportion within its interval"
     if rate.samples < spec.promotion.gates.min_samples:
         return "Inconclusive", f"; needs n >= {spec.promotion.gates.min_samples}"
     most = spec.evaluation.max_errored_fraction

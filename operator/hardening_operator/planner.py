@@ -193,12 +193,11 @@ def _is_late(spec: HardeningRunSpec, status: HardeningRunStatus, now: datetime) 
 
     Suspended time counts (as a person set both fields); the time a person takes to approve does not.
     """
-    if spec.active_deadline_seconds is None or status.start_time is None or status.phase == "AwaitingApproval":
+    if spec.active_deadline_seconds is None or status.start_time is None:
         return False
     times = {entry.decision: datetime.fromisoformat(entry.time) for entry in status.decisions}
-    waited = timedelta(0)
-    if "AwaitApproval" in times and "Approved" in times:
-        waited = times["Approved"] - times["AwaitApproval"]
+    asked = times.get("AwaitApproval", now)
+    waited = times.get("Approved", now) - asked
     elapsed = now - datetime.fromisoformat(status.start_time) - waited
     return elapsed >= timedelta(seconds=spec.active_deadline_seconds)
 
