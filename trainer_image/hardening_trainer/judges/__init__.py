@@ -1,1 +1,72 @@
-"""The judges: who says whether an answer is harmful."""
+"""The judges: who says whether an answer is harmful, and which of two answers is better."""
+
+import random as _random
+import time
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import httpx
+
+from .base import (
+    CompareRow,
+    Judge,
+    Judgement,
+    JudgeMisconfigured,
+    JudgeRow,
+    JudgeUnavailable,
+    Outcome,
+    Refusal,
+    Verdict,
+)
+from .endpoint import ChatEndpoint, Limits
+from .openai import OpenAIJudge
+from .refusal_pattern import RefusalPattern
+
+__all__ = [
+    "CompareRow", "Judge", "Judgement", "JudgeMisconfigured", "JudgeRow", "JudgeUnavailable", "Limits",
+    "Outcome", "Refusal", "Verdict", "build_judge",
+]  # fmt: skip
+
+_T = TypeVar("_T")
+
+
+def build_judge(  # noqa: PLR0913 - the fields of the three types of a judge, by keyword
+    *,
+    name: str,
+    type: Literal["RefusalPattern", "OpenAI", "LlamaGuard"],
+    base_url: str | None = None,
+    model: str | None = None,
+    api_key: str | None = None,
+    limits: Limits | None = None,
+    client: httpx.Client | None = None,
+    model_path: Path | None = None,
+    model_digest: str | None = None,
+    device: str = "cpu",
+    threshold: float = 0.5,
+) -> Judge:
+    """The judge of a spec's entry, loaded and ready.
+
+    `OpenAI` needs `base_url` and `model` (with `api_key`, `limits` and `client` if wanted), `LlamaGuard` needs
+    `model_path` and `model_digest`. Raises `JudgeMisconfigured` naming what is missing.
+    """
+    if type == "RefusalPattern":
+        return RefusalPattern(name)
+    if type == "OpenAI":
+        url, model = _required(name, "baseUrl", base_url), _required(name, "model", model)
+        client = client or httpx.Client()
+        endpoint = ChatEndpoint(
+            url, model, client, api_key, time.monotonic, time.sleep, _random.random, limits or Limits()
+        )
+        return OpenAIJudge(name, endpoint)
+    if type == "LlamaGuard":
+        path, digest = _required(name, "model", model_path), _required(name, "model digest", model_digest)
+        from .llama_guard import load_llama_guard  # noqa: PLC0415 - the other judges need no torch
+
+        return load_llama_guard(name, path, digest, device=device, threshold=threshold)
+    raise JudgeMisconfigured(f"judge {name}: type: got {type!r}: expected RefusalPattern, OpenAI or LlamaGuard")
+
+
+def _required(name: str, field: str, value: _T | None) -> _T:
+    if value is None:
+        raise JudgeMisconfigured(f"judge {name}: {field}: missing: its type needs it")
+    return value

@@ -49,11 +49,11 @@ class Judgement:
     reason: str = ""
 
 
-class JudgeUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake of the caller
+class JudgeUnavailable(Exception):
     """The judge cannot be reached, or may be asked no more: a later try may do better."""
 
 
-class JudgeMisconfigured(Exception):  # noqa: N818 - as above
+class JudgeMisconfigured(Exception):
     """The judge cannot work as set up (a refused key, an unknown model, no `safe` token)."""
 
 

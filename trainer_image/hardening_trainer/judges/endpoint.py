@@ -23,7 +23,7 @@ _ROW_STATUSES = frozenset({400, 413, 422})
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 
 
-class BadReply(Exception):  # noqa: N818 - it is about the reply, and caught at once
+class BadReply(Exception):
     """There is no usable reply for one row; `reason` is one CamelCase word."""
 
     def __init__(self, reason: str) -> None:
