@@ -24,13 +24,14 @@ def load_causal_lm(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_weights(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype or native_dtype(device),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
             attn_implementation="sdpa",
+            output_loading_info=True,
         )
     except SafetensorError as error:
         advice = "its safetensors are torn or not safetensors: fetch or save it again"
@@ -38,6 +39,9 @@ def load_causal_lm(
     except (ValueError, OSError, KeyError, ImportError) as error:
         advice = "expected a causal language model that this transformers knows, without code of its own"
         raise ModelNotUsable(path, _first_line(error), advice) from error
+    if report["missing_keys"]:
+        found = f"its weights lack {', '.join(sorted(report['missing_keys'])[:3])}"
+        raise ModelNotUsable(path, found, "it would start with random numbers there: fetch or save it again")
     model.train(False)
     placed: PreTrainedModel = torch.nn.Module.to(model, device)
     return placed

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-import httpx
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -73,7 +72,7 @@ def _from_hub(uri: str, name: str, revision: str | None, cache_dir: Path, token:
         raise ModelNotUsable(uri, f"no revision {revision!r}", "check revision") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelNotUsable(uri, "no such repository, or it is private", "check it and its token") from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError) as error:
         raise ModelUnavailable(uri, f"the hub could not be read ({type(error).__name__})") from error
     return Path(folder)
 
