@@ -1,0 +1,97 @@
+"""DPOConfig from a Training, and the device it runs on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+from trl.trainer.dpo_config import DPOConfig
+
+from hardening_api.training import Training
+from hardening_trainer.dpo.deepspeed_config import deepspeed_config, micro_batch_size
+from hardening_trainer.dpo.job import DpoJob
+from hardening_trainer.models.load import native_dtype
+
+_BYTES_PER_VALUE = 2
+_VALUES_PER_WIDTH = 20
+"""Values that backward needs of each token and layer, in units of the model's width: of attention and of the MLP."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a training runs."""
+
+    kind: str
+    """`cpu` or `cuda`."""
+    bf16: bool
+    """Whether it computes in bfloat16 natively; a CPU trains in float32."""
+    memory: int
+    """Bytes of one GPU; 0 for a CPU."""
+
+
+def find_device(training: Training) -> Device:
+    """The GPU, if the spec asks for one and there is one, else the CPU."""
+    if training.gpus_per_node == 0 or not torch.cuda.is_available():
+        return Device("cpu", bf16=False, memory=0)
+    native = native_dtype(torch.device("cuda")) is torch.bfloat16
+    return Device("cuda", native, torch.cuda.get_device_properties(0).total_memory)
+
+
+def weights_dtype(training: Training, device: Device) -> torch.dtype:
+    """bfloat16 where small updates are kept elsewhere (adapters, DeepSpeed's master weights), else float32."""
+    kept_elsewhere = training.method == "LoRA" or training.engine == "DeepSpeed"
+    return torch.bfloat16 if device.bf16 and kept_elsewhere else torch.float32
+
+
+def dpo_arguments(job: DpoJob, device: Device, model: PretrainedConfig) -> DPOConfig:
+    """Everything TRL's trainer is told. Building it starts the process group where there are several processes."""
+    training = job.training
+    engine = {"deepspeed": deepspeed_config(training, device.bf16)} if training.engine == "DeepSpeed" else {}
+    return DPOConfig(
+        output_dir=job.checkpoints,
+        beta=training.beta,
+        **_loss(training),
+        disable_dropout=training.method == "Full" or training.lora.dropout == 0,
+        max_length=None,  # nothing is cut: longer pairs were dropped and counted
+        precompute_ref_log_probs=training.method == "Full",  # or a reference model would be loaded
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler,
+        warmup_steps=training.warmup_ratio if training.warmup_ratio < 1 else 1 - 1e-9,  # below 1 it is a share
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=micro_batch_size(training),
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        max_grad_norm=training.max_grad_norm,
+        seed=job.seed,
+        data_seed=job.seed,
+        bf16=device.bf16,
+        use_cpu=device.kind == "cpu",
+        ddp_backend="gloo" if device.kind == "cpu" and "WORLD_SIZE" in os.environ else None,
+        dataloader_pin_memory=device.kind != "cpu",
+        activation_checkpointing=needs_gradient_checkpointing(training, device, model),
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would hide what the watch looks for
+        save_strategy="no",  # the watch decides
+        disable_tqdm=True,
+        report_to="none",
+        **engine,
+    )
+
+
+def needs_gradient_checkpointing(training: Training, device: Device, model: PretrainedConfig) -> bool:
+    """Whether the activations of one micro-batch of the longest pairs would fill over half of a GPU's memory."""
+    if device.kind == "cpu":
+        return False
+    config = model.get_text_config()
+    tokens = 2 * micro_batch_size(training) * training.max_length
+    per_token = config.num_hidden_layers * config.hidden_size * _VALUES_PER_WIDTH * _BYTES_PER_VALUE
+    return tokens * per_token > device.memory // 2
+
+
+def _loss(training: Training) -> dict[str, Any]:
+    """DPO's sigmoid loss; with `nllWeight`, plus the mean negative log-likelihood of the chosen answers' tokens."""
+    if training.nll_weight == 0:
+        return {"loss_type": ["sigmoid"]}
+    return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, training.nll_weight]}

@@ -1,0 +1,205 @@
+"""A batch of preference pairs as packed rows: each prompt is read once for both answers, little is padding.
+
+TRL's DPOTrainer lays a batch out as `[2B, T]`: chosen sequences, then rejected ones, each with its own copy of the
+prompt, padded to the longest. `pack` turns it into `[R, W]` rows of whole pairs
+
+    | prompt . chosen . rejected | prompt . chosen . rejected | padding |
+
+in which a rejected token does not see the chosen answer and takes up its position right after the prompt. The
+backbone runs on the rows, the head only where an answer token is predicted, and the log-probabilities return to the
+places where TRL expects them: loss and metrics stay TRL's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from trl.kernels import ChunkedLogProbFunction
+from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
+
+from hardening_trainer.attention import attention_masks
+
+_VOCABULARY_TILE = 32768
+"""Logits exist only for this many words at a time."""
+_STATISTICS = ("entropy", "mean_logits", "is_top1")
+_SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+_LAYERS = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Rows for the backbone, and where the predictions are and belong."""
+
+    input_ids: torch.Tensor
+    """[R, W]"""
+    position_ids: torch.Tensor
+    """[R, W]"""
+    seen: torch.Tensor
+    """[R, W, W], true where the token of the second index attends to that of the third."""
+    sources: torch.Tensor
+    """[N, 2]: row and column of the token that predicts."""
+    targets: torch.Tensor
+    """[N]: the predicted token."""
+    places: torch.Tensor
+    """[N, 2]: sequence and shifted position in TRL's `[2B, T - 1]`."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A pair as the backbone reads it; an answer's last token predicts nothing and is left out."""
+
+    prompt: list[int]
+    answers: tuple[list[int], list[int]]
+
+    @property
+    def nodes(self) -> int:
+        return len(self.prompt) + sum(max(0, len(answer) - 1) for answer in self.answers)
+
+
+def fit(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices of `lengths` shared out over rows as wide as the longest: longest first, into the first with room."""
+    width = max(lengths)
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        row = next((number for number, left in enumerate(room) if left >= lengths[index]), None)
+        if row is None:
+            row = len(rows)
+            rows.append([])
+            room.append(width)
+        rows[row].append(index)
+        room[row] -= lengths[index]
+    return rows
+
+
+def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> PackedBatch:
+    """Pack TRL's batch: `input_ids`, `attention_mask`, `labels` are [2B, T], labels -100 outside the answers."""
+    pairs = _pairs(input_ids, attention_mask, labels)
+    rows = fit([pair.nodes for pair in pairs])
+    width = max(pair.nodes for pair in pairs)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    positions = torch.zeros(len(rows), width, dtype=torch.long)
+    seen = torch.eye(width, dtype=torch.bool).repeat(len(rows), 1, 1)
+    sources: list[tuple[int, int]] = []
+    targets: list[int] = []
+    places: list[tuple[int, int]] = []
+    for row, members in enumerate(rows):
+        start = 0
+        for index in members:
+            pair = pairs[index]
+            _lay(pair, start, ids[row], positions[row], seen[row])
+            for which, columns in enumerate(_predicting(pair, start)):
+                sources += [(row, column) for column in columns]
+                targets += pair.answers[which]
+                first = len(pair.prompt) - 1
+                places += [(index + which * len(pairs), first + step) for step in range(len(columns))]
+            start += pair.nodes
+    tensors = (ids, positions, seen, *(torch.tensor(value) for value in (sources, targets, places)))
+    return PackedBatch(*(tensor.to(input_ids.device) for tensor in tensors))
+
+
+def add_packed_forward(model: PreTrainedModel) -> bool:
+    """Make `model(..., fused_lm_head=True)`, which TRL added, run on packed rows; False if the model cannot.
+
+    Models that cannot (a mixture of experts, attention without masks, scaled logits) keep TRL's padded batch.
+    """
+    if not _takes_packed_rows(model):
+        return False
+    padded = model.forward
+
+    @functools.wraps(padded)
+    def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+        if not fused_lm_head:
+            return padded(*args, fused_lm_head=False, **kwargs)
+        return _packed_forward(self, kwargs["input_ids"], kwargs["attention_mask"], kwargs["labels"])
+
+    model.forward = types.MethodType(forward, model)
+    return True
+
+
+def _packed_forward(
+    model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor
+) -> FusedCausalLMOutput:
+    batch = pack(input_ids, attention_mask, labels)
+    distances = batch.position_ids[:, :, None] - batch.position_ids[:, None, :]
+    hidden = model.base_model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=attention_masks(model, batch.seen, distances),
+        use_cache=False,
+    ).last_hidden_state[batch.sources[:, 0], batch.sources[:, 1]]
+    head = model.get_output_embeddings()
+    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    with maybe_gather_lm_head_ctx(head.weight, head.bias):
+        log_probs, entropy, _, mean_logits, is_top1 = ChunkedLogProbFunction.apply(
+            hidden, head.weight, head.bias, batch.targets, 1.0, _VOCABULARY_TILE, softcap, 1.0, _STATISTICS
+        )
+    shape = labels[:, 1:].shape
+    at = (batch.places[:, 0], batch.places[:, 1])
+
+    def back(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(shape).index_put(at, values)
+
+    return FusedCausalLMOutput(
+        loss=-log_probs.mean(),
+        log_probs=back(log_probs),
+        entropy=back(entropy),
+        mean_logits=back(mean_logits),
+        is_top1=back(is_top1),
+        label_mask=labels[:, 1:] != -100,
+    )
+
+
+def _takes_packed_rows(model: PreTrainedModel) -> bool:
+    config = model.config.get_text_config()
+    return (
+        config._attn_implementation in ("sdpa", "eager")
+        and "position_ids" in type(model).forward.__annotations__
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) <= _LAYERS
+        and not getattr(config, "alibi", False)
+        and not hasattr(config, "output_router_logits")
+        and all(getattr(config, name, None) in (None, 1.0) for name in _SCALES)
+    )
+
+
+def _pairs(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> list[_Pair]:
+    lengths = attention_mask.sum(dim=1).tolist()
+    answer_lengths = (labels != -100).sum(dim=1).tolist()
+    sequences = [ids[:length] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
+    count = len(sequences) // 2
+    pairs = []
+    for index in range(count):
+        chosen, rejected = sequences[index], sequences[index + count]
+        start = lengths[index] - answer_lengths[index]
+        pairs.append(_Pair(chosen[:start], (chosen[start:], rejected[start:])))
+    return pairs
+
+
+def _lay(pair: _Pair, start: int, ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor) -> None:
+    """Write the pair's tokens, positions and view into one row, from column `start`."""
+    chosen, rejected = (answer[:-1] for answer in pair.answers)
+    end = start + pair.nodes
+    prompt = len(pair.prompt)
+    ids[start:end] = torch.tensor(pair.prompt + chosen + rejected)
+    positions[start:end] = torch.tensor(
+        [*range(prompt + len(chosen)), *range(prompt, prompt + len(rejected))], dtype=torch.long
+    )
+    seen[start:end, start:end] = torch.ones(pair.nodes, pair.nodes, dtype=torch.bool).tril()
+    chosen_start = start + prompt
+    seen[chosen_start + len(chosen) : end, chosen_start : chosen_start + len(chosen)] = False
+
+
+def _predicting(pair: _Pair, start: int) -> tuple[list[int], list[int]]:
+    """Columns of the tokens that predict each answer: the prompt's last, then all but the answer's last."""
+    last = start + len(pair.prompt) - 1
+    chosen, rejected = pair.answers
+    after = last + 1 + max(0, len(chosen) - 1)
+    first = [last, *range(last + 1, last + len(chosen))] if chosen else []
+    second = [last, *range(after, after + len(rejected) - 1)] if rejected else []
+    return first, second

@@ -1,0 +1,53 @@
+"""`python -m hardening_trainer.dpo.worker FOLDER`: one process of a training, started by torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from hardening_trainer.command import set_up_logging
+from hardening_trainer.dpo.exchange import Exchange, ExchangeReport, SilentReport
+from hardening_trainer.dpo.job import Failure
+from hardening_trainer.dpo.processes import die_with_parent
+from hardening_trainer.errors import EXIT_OK, as_stage_error
+
+log = logging.getLogger("hardening_trainer.dpo")
+
+
+def main(folder: Path) -> int:
+    """Train what `folder` asks for and return the exit code."""
+    die_with_parent()
+    set_up_logging()
+    exchange = Exchange(folder)
+    rank, first = int(os.environ["RANK"]), os.environ["LOCAL_RANK"] == "0"
+    try:
+        from hardening_trainer.dpo.training import train  # noqa: PLC0415  # a broken install fails in words too
+
+        job = exchange.job()
+        if job.training.engine == "DeepSpeed":
+            _leave_out_the_communication_kernel()
+        outcome = train(job, ExchangeReport(exchange) if first else SilentReport(), exchange.stop_asked)
+        if first:
+            exchange.leave_outcome(outcome)
+        return EXIT_OK
+    except Exception as error:
+        known = as_stage_error(error)
+        log.error("%s: %s", known.reason, known.message)
+        exchange.leave_failure(rank, Failure(exit_code=known.exit_code, reason=known.reason, message=known.message))
+        return known.exit_code
+
+
+def _leave_out_the_communication_kernel() -> None:
+    """Have DeepSpeed talk through gloo on a CPU.
+
+    Its own kernel for that is compiled at the first run: 40 s, and a C++ compiler that an image need not have.
+    """
+    from deepspeed import ops  # noqa: PLC0415
+
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
