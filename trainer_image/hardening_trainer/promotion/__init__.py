@@ -1,0 +1,1 @@
+"""Promotion: a candidate's checkpoint is copied, described and attested; only then the pointer moves."""
