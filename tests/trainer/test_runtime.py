@@ -182,8 +182,13 @@ def test_damage_in_another_stages_folder_is_a_data_fault(runner: Runner) -> None
     reader = runner.config.model_copy(update={"round": 2})
     runner.run(write_greeting, upstream)
     runner.workspace.write(f"{upstream.folder}/tables/greeting.txt", b"hel")
-    with pytest.raises(CorruptInput, match="tables/greeting.txt") as caught:
-        runner.run(lambda context: context.inputs.stage(upstream.folder) and result_of(context), reader)
+
+    def read(context: StageContext) -> StageResult:
+        context.inputs.stage(upstream.folder)
+        return result_of(context)
+
+    with pytest.raises(CorruptInput, match=r"tables/greeting\.txt") as caught:
+        runner.run(read, reader)
     assert caught.value.exit_code == 65
 
 
@@ -233,9 +238,14 @@ def test_an_unknown_workspace_scheme_is_a_usage_fault() -> None:
 def test_a_file_that_fails_midway_leaves_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    with pytest.raises(OSError, match="no"), atomic_file(target) as stream:
-        stream.write(b"new")
-        raise OSError("no")
+
+    def fail() -> None:
+        with atomic_file(target) as stream:
+            stream.write(b"new")
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        fail()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

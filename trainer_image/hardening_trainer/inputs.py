@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from hardening_api.sources import DataSource, ModelSource
 from hardening_api.stage import Manifest, StageConfig, Weights
 from hardening_trainer.credentials import read_secret
+from hardening_trainer.data import PairTable, PromptTable, read_pairs, read_prompts
 from hardening_trainer.errors import CorruptInput, Unavailable
 from hardening_trainer.manifests import load_manifest, torn_files
 from hardening_trainer.workspace import Workspace
@@ -73,6 +74,18 @@ class Inputs:
         local = self.stage(match["folder"], match["under"] or "")
         return ResolvedModel(local, f"{self._workspace.url}/{path}", None, folder_digest(local))
 
+    def prompts(self, source: DataSource) -> PromptTable:
+        """Read prompts, and record what was read. Raises as `data.read_prompts` does."""
+        table = read_prompts(source, self._environ)
+        self._record(data_input(source, table.revision), table.digest)
+        return table
+
+    def pairs(self, source: DataSource) -> PairTable:
+        """Read preference rows, and record what was read. Raises as `data.read_pairs` does."""
+        table = read_pairs(source, self._environ)
+        self._record(data_input(source, table.revision), table.digest)
+        return table
+
 
 def resolve_source(source: ModelSource, environ: Mapping[str, str]) -> ResolvedModel:
     """Bring the model at a URI to this machine."""
@@ -95,11 +108,11 @@ def model_input(source: ModelSource) -> str:
     return f"model:{source.uri}" + (f"@{source.revision}" if source.revision else "")
 
 
-def data_input(source: DataSource) -> str:
-    """Return the name under which a manifest records these rows."""
-    given = {"subset": source.subset, "split": source.split, "offset": source.offset or None, "limit": source.limit}
-    if not source.uri.startswith("hf://"):
-        del given["subset"], given["split"]
+def data_input(source: DataSource, revision: str | None = None) -> str:
+    """Return the name under which a manifest records these rows, of the commit `revision` where there is one."""
+    on_hub = {"revision": revision or source.revision, "subset": source.subset, "split": source.split}
+    part = {"offset": source.offset or None, "limit": source.limit}
+    given = {**(on_hub if source.uri.startswith("hf://") else {}), **part}
     query = "&".join(f"{key}={value}" for key, value in given.items() if value is not None)
     return f"data:{source.uri}" + (f"?{query}" if query else "")
 
@@ -128,8 +141,6 @@ def _now(name: str, config: StageConfig, workspace: Workspace, environ: Mapping[
         if isinstance(part, ModelSource) and model_input(part) == name:
             return f"sha256:{resolve_source(part, environ).digest}"
         if isinstance(part, DataSource) and data_input(part) == name:
-            from hardening_trainer.data import read_prompts  # noqa: PLC0415  # pyarrow and datasets take their time
-
             return read_prompts(part, environ).digest
     return None
 

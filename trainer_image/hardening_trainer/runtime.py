@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hardening_api.sources import DataSource
 from hardening_api.stage import StageConfig, StageResult, Weights
 from hardening_trainer.attempt import Attempt
+from hardening_trainer.data import PairTable, PromptTable
 from hardening_trainer.errors import StageError, as_stage_error
 from hardening_trainer.inputs import Inputs, changed_inputs
 from hardening_trainer.progress import Progress
@@ -59,6 +61,14 @@ class StageContext:
     def model(self, weights: Weights) -> ResolvedModel:
         """Return a model's local folder and digest, and record it as an input."""
         return self.inputs.model(weights)
+
+    def prompts(self, source: DataSource) -> PromptTable:
+        """Return the prompts of a source, and record what was read."""
+        return self.inputs.prompts(source)
+
+    def pairs(self, source: DataSource) -> PairTable:
+        """Return the preference rows of a source, and record what was read."""
+        return self.inputs.pairs(source)
 
     def record_input(self, name: str, digest: str) -> None:
         """Record something else that was read (`data:...`, `judge:...`), `digest` being `sha256:<hex>`."""

@@ -1,0 +1,201 @@
+"""From raw rows to prompts and preference pairs: columns found, every value checked, faults told by line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from hardening_api.sources import ColumnNames, DataSource
+from hardening_trainer.data.rows import Pair, PairTable, Prompt, PromptTable, prompt_id
+from hardening_trainer.data.sources import RawRow, opened
+from hardening_trainer.data.transcripts import is_transcript, split_transcript
+from hardening_trainer.errors import DataFault
+
+LISTED_FAULTS = 5
+_PREFERRED, _DISPREFERRED = ("preferred", "chosen"), ("dispreferred", "rejected")
+
+
+def read_pairs(source: DataSource, environ: Mapping[str, str]) -> PairTable:
+    """Read preference rows: prompt, preferred and dispreferred answer.
+
+    Pairs that teach nothing (equal answers; in transcripts also empty answers or two different prompts) are
+    dropped and counted. Raises DataFault, which names up to five lines but never shows their text, when rows are
+    malformed or none is left; UsageFault and Unavailable as `sources.opened` does.
+    """
+    rows, reader, revision = _read(source, environ, answers=True)
+    pairs = [Pair(row.id, row.prompt, row.preferred, row.dispreferred) for row in rows]  # type: ignore[arg-type]
+    return PairTable(pairs, reader.digest, dict(reader.dropped), revision)
+
+
+def read_prompts(source: DataSource, environ: Mapping[str, str]) -> PromptTable:
+    """Read prompts; answers are kept where a row has them. Raises as `read_pairs` does."""
+    rows, reader, revision = _read(source, environ, answers=False)
+    return PromptTable(rows, reader.digest, dict(reader.dropped), revision)
+
+
+def _read(source: DataSource, environ: Mapping[str, str], answers: bool) -> tuple[list[Prompt], _Reader, str | None]:
+    with opened(source, environ) as open_source:
+        last = None if source.limit is None else source.offset + source.limit
+        raw = islice(open_source.rows, source.offset, last)
+        reader = _Reader(source, answers, open_source.place)
+        rows = reader.read(raw)
+    if not rows and not reader.dropped:
+        where = f" after offset {source.offset}" if source.offset else ""
+        raise DataFault(f"{source.uri}: no rows{where}: expected at least one", "NoRows")
+    if not rows:
+        raise DataFault(
+            f"{source.uri}: every row was dropped ({dict(reader.dropped)}): expected at least one", "NoRows"
+        )
+    return rows, reader, open_source.revision
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which column is which; None where the source has none."""
+
+    prompt: str
+    preferred: str | None
+    dispreferred: str | None
+
+
+class _Reader:
+    """Reads the rows of one source and collects what is wrong with them."""
+
+    def __init__(self, source: DataSource, answers: bool, place: str) -> None:
+        self._source, self._answers, self._place = source, answers, place
+        self._faults: list[str] = []
+        self._fault_count = 0
+        self._lines: dict[str, int] = {}
+        self._hash = hashlib.sha256()
+        self.dropped: Counter[str] = Counter()
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` over one canonical JSON line for each row read."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def read(self, raw: Iterable[RawRow]) -> list[Prompt]:
+        """Return the good rows; raise DataFault if any was malformed."""
+        rows = [row for row in self._rows(raw) if row is not None]
+        if self._fault_count:
+            counted = "1 fault" if self._fault_count == 1 else f"{self._fault_count} faults"
+            more = self._fault_count - len(self._faults)
+            listed = [*self._faults, *([f"and {more} more"] if more else [])]
+            raise DataFault(f"{self._source.uri}: {counted}: " + "; ".join(listed))
+        return rows
+
+    def _rows(self, raw: Iterable[RawRow]) -> Iterator[Prompt | None]:
+        columns: _Columns | None = None
+        transcripts: bool | None = None
+        for row in raw:
+            if row.fault is not None:
+                self._fault(row, row.fault)
+                continue
+            if transcripts is None:
+                transcripts = self._are_transcripts(row)
+                columns = None if transcripts else self._find_columns(row)
+            yield self._from_transcripts(row) if columns is None else self._from_columns(row, columns)
+
+    def _are_transcripts(self, first: RawRow) -> bool:
+        if self._source.format != "Auto":
+            return self._source.format == "Transcripts"
+        names = self._source.columns or ColumnNames()
+        has_prompt = (names.prompt or "prompt") in first.columns
+        return not has_prompt and is_transcript(_first(first, names.preferred, _PREFERRED))
+
+    def _find_columns(self, first: RawRow) -> _Columns:
+        names = self._source.columns or ColumnNames()
+        prompt = self._column(first, "prompt", names.prompt, ("prompt",), needed=True)
+        return _Columns(
+            str(prompt),
+            self._column(first, "preferred", names.preferred, _PREFERRED, needed=self._answers),
+            self._column(first, "dispreferred", names.dispreferred, _DISPREFERRED, needed=self._answers),
+        )
+
+    def _column(self, first: RawRow, role: str, given: str | None, usual: tuple[str, ...], needed: bool) -> str | None:
+        for name in (given,) if given else usual:
+            if name in first.columns:
+                return name
+        if not needed and given is None:
+            return None
+        wanted = " or ".join(repr(name) for name in ((given,) if given else usual))
+        found = ", ".join(sorted(map(str, first.columns))[:12])
+        raise DataFault(
+            f"{self._source.uri}: {self._place} {first.line}: no column {wanted} for the {role}, but {found}: "
+            "name it in columns"
+        )
+
+    def _from_columns(self, row: RawRow, columns: _Columns) -> Prompt | None:
+        prompt = self._text(row, columns.prompt, needed=True)
+        preferred = self._text(row, columns.preferred, needed=self._answers)
+        dispreferred = self._text(row, columns.dispreferred, needed=self._answers)
+        if prompt is None or (self._answers and (preferred is None or dispreferred is None)):
+            return None
+        self._count_in(row, prompt, preferred, dispreferred)
+        return self._row(row, prompt, preferred, dispreferred)
+
+    def _from_transcripts(self, row: RawRow) -> Prompt | None:
+        names = self._source.columns or ColumnNames()
+        dialogues = [_first(row, names.preferred, _PREFERRED), _first(row, names.dispreferred, _DISPREFERRED)]
+        if not all(is_transcript(dialogue) for dialogue in dialogues):
+            self._fault(row, "expected two dialogues '\\n\\nHuman: ...\\n\\nAssistant: ...'")
+            return None
+        (prompt, preferred), (other, dispreferred) = (split_transcript(str(dialogue)) for dialogue in dialogues)
+        self._count_in(row, prompt, other, preferred, dispreferred)
+        if prompt != other:
+            self.dropped["PromptsDiffer"] += 1
+            return None
+        if not (prompt and preferred and dispreferred):
+            self.dropped["EmptyAnswer"] += 1
+            return None
+        return self._row(row, prompt, preferred, dispreferred)
+
+    def _count_in(self, row: RawRow, *texts: str | None) -> None:
+        line = json.dumps([str(row.columns.get("id", "")), *texts])
+        self._hash.update(line.encode() + b"\n")
+
+    def _row(self, row: RawRow, prompt: str, preferred: str | None, dispreferred: str | None) -> Prompt | None:
+        if self._answers and preferred == dispreferred:
+            self.dropped["SameAnswers"] += 1
+            return None
+        identity = self._identity(row, prompt)
+        return None if identity is None else Prompt(identity, prompt, preferred, dispreferred)
+
+    def _identity(self, row: RawRow, prompt: str) -> str | None:
+        """The row's own id, which must be its alone, or one made of its prompt (numbered when the prompt repeats)."""
+        own = row.columns.get("id")
+        if own is None or own == "":
+            plain = prompt_id(prompt)
+            identity, number = plain, 1
+            while identity in self._lines:
+                number += 1
+                identity = f"{plain}-{number}"
+        else:
+            identity = str(own)
+            if identity in self._lines:
+                self._fault(row, f"id: the same as in {self._place} {self._lines[identity]}: expected ids that differ")
+                return None
+        self._lines[identity] = row.line
+        return identity
+
+    def _text(self, row: RawRow, column: str | None, needed: bool) -> str | None:
+        value = None if column is None else row.columns.get(column)
+        if isinstance(value, str) and value.strip():
+            return value
+        if needed or not (value is None or isinstance(value, str)):
+            found = "nothing" if value is None else "empty text" if isinstance(value, str) else type(value).__name__
+            self._fault(row, f"{column}: got {found}: expected text")
+        return None
+
+    def _fault(self, row: RawRow, what: str) -> None:
+        self._fault_count += 1
+        if len(self._faults) < LISTED_FAULTS:
+            self._faults.append(f"{self._place} {row.line}: {what}")
+
+
+def _first(row: RawRow, given: str | None, usual: tuple[str, ...]) -> object:
+    return next((row.columns[name] for name in ((given,) if given else usual) if name in row.columns), None)

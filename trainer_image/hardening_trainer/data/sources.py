@@ -1,0 +1,196 @@
+"""Raw rows of a source, with the line each came from: JSONL, CSV, Parquet (also compressed), Hugging Face datasets."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hardening_api.sources import DataSource
+from hardening_trainer.credentials import read_secret
+from hardening_trainer.errors import CorruptInput, DataFault, StageError, Unavailable, UsageFault, as_stage_error
+
+_FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row: its line (of a table: row) from 1, and its columns, or what keeps it from being read."""
+
+    line: int
+    columns: dict[str, Any] = field(repr=False)
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open source."""
+
+    rows: Iterator[RawRow]
+    place: str
+    """What `line` counts: `line` or `row`."""
+    revision: str | None = None
+
+
+@contextmanager
+def opened(source: DataSource, environ: Mapping[str, str]) -> Iterator[Opened]:
+    """Open `source`. Raises DataFault (also while rows are read), UsageFault or Unavailable, naming the URI."""
+    try:
+        if source.uri.startswith("hf://"):
+            yield _from_hub(source, environ)
+            return
+        suffix = _suffix(source.uri)
+        with _stream(source.uri) as stream:
+            if suffix == ".parquet":
+                yield Opened(_parquet(stream), "row")
+            elif suffix == ".csv":
+                yield Opened(_csv(source.uri, stream), "line")
+            else:
+                yield Opened(_jsonl(stream), "line")
+    except FileNotFoundError as error:
+        raise DataFault(f"{source.uri}: no such file: check the URI", "DataMissing") from error
+    except (pa.ArrowInvalid, EOFError, zlib.error) as error:
+        raise CorruptInput(f"{source.uri}: truncated or damaged: fetch or write it again") from error
+    except StageError:
+        raise
+    except OSError as error:
+        known = as_stage_error(error)
+        if type(known) is not StageError:
+            raise known from error
+        if "gzip" in str(error).lower():
+            raise CorruptInput(f"{source.uri}: not a gzip file, as its name says: fetch or write it again") from error
+        raise Unavailable(f"{source.uri}: cannot be read ({type(error).__name__}): try again") from error
+
+
+def _suffix(uri: str) -> str:
+    name = Path(urlsplit(uri).path).name.removesuffix(".gz")
+    suffix = Path(name).suffix.lower()
+    if suffix not in _FORMATS:
+        raise UsageFault(f"{uri}: expected a file that ends in {', '.join(_FORMATS)} (text also with .gz)")
+    return suffix
+
+
+@contextmanager
+def _stream(uri: str) -> Iterator[BinaryIO]:
+    if uri.startswith("package://"):
+        uri = _package_file(uri).as_uri()
+    try:
+        file = fsspec.open(unquote(uri) if uri.startswith("file://") else uri, "rb", compression="infer")
+    except (ValueError, ImportError) as error:
+        raise UsageFault(f"{uri}: this scheme cannot be opened here ({error})") from error
+    with file as stream:
+        yield stream
+
+
+def _package_file(uri: str) -> Path:
+    """A file inside an installed package, which is found but not imported."""
+    parts = urlsplit(uri)
+    try:
+        spec = importlib.util.find_spec(parts.netloc) if parts.netloc.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise DataFault(f"{uri}: no installed package {parts.netloc}: install it, or check its name", "DataMissing")
+    folder = Path(next(iter(spec.submodule_search_locations))).resolve()
+    path = (folder / unquote(parts.path).lstrip("/")).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise DataFault(f"{uri}: no such file in package {parts.netloc}: check the path", "DataMissing")
+    return path
+
+
+def _jsonl(stream: BinaryIO) -> Iterator[RawRow]:
+    for line, data in enumerate(stream, start=1):
+        if data.strip():
+            yield _json_row(line, data)
+
+
+def _json_row(line: int, data: bytes) -> RawRow:
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return RawRow(line, {}, f"byte {error.start + 1}: expected UTF-8")
+    except json.JSONDecodeError as error:
+        return RawRow(line, {}, f"column {error.colno}: expected JSON ({error.msg})")
+    if not isinstance(value, dict):
+        return RawRow(line, {}, "expected a JSON object")
+    return RawRow(line, value)
+
+
+def _csv(uri: str, stream: BinaryIO) -> Iterator[RawRow]:
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    reader = csv.DictReader(text, strict=True)
+    try:
+        for row in reader:
+            wide = None in row  # the cells beyond the header's, under csv's own key for them
+            fault = f"expected {len(reader.fieldnames or [])} columns, as in the first line" if wide else None
+            yield RawRow(reader.line_num, {} if wide else dict(row), fault)
+    except UnicodeDecodeError as error:
+        raise DataFault(f"{uri}: after line {reader.line_num}: expected UTF-8: save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataFault(f"{uri}: line {reader.line_num}: expected CSV ({error})") from error
+
+
+def _parquet(stream: BinaryIO) -> Iterator[RawRow]:
+    row = 0
+    for batch in pq.ParquetFile(stream).iter_batches(1024):
+        for columns in batch.to_pylist():
+            row += 1
+            yield RawRow(row, columns)
+
+
+def _from_hub(source: DataSource, environ: Mapping[str, str]) -> Opened:
+    import datasets  # noqa: PLC0415  # takes seconds; most sources are files
+
+    name = source.uri.removeprefix("hf://")
+    token = read_secret(source.secret_ref, "token", environ)
+    revision = _hub_commit(name, source.revision, token)
+    configuration = {"name": source.subset} if source.subset else {}
+    try:
+        try:
+            table = _load(name, configuration, source, revision or source.revision, token)
+        except ValueError:
+            if not source.subset:
+                raise
+            table = _load(name, {"data_dir": source.subset}, source, revision or source.revision, token)
+    except (ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        found = "no such dataset, subset or split, or it is private"
+        raise DataFault(f"{source.uri}: {found}: check them and its token", "DataMissing") from error
+    except Exception as error:
+        raise Unavailable(f"{source.uri}: the hub could not be read ({type(error).__name__}): try again") from error
+    return Opened((RawRow(row, dict(columns)) for row, columns in enumerate(table, start=1)), "row", revision)
+
+
+def _load(name: str, configuration: dict[str, str], source: DataSource, revision: str | None, token: str | None) -> Any:
+    import datasets  # noqa: PLC0415  # as above
+
+    datasets.disable_progress_bars()
+    return datasets.load_dataset(name, **configuration, split=source.split, revision=revision, token=token)
+
+
+def _hub_commit(name: str, revision: str | None, token: str | None) -> str | None:
+    """The commit that `revision` names now; None where the hub is out of reach and only a cached copy may serve."""
+    from huggingface_hub import HfApi  # noqa: PLC0415  # as above
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+
+    try:
+        commit: str | None = HfApi(token=token).dataset_info(name, revision=revision).sha
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code in (401, 403, 404):
+            found = f"no such dataset or revision (HTTP {error.response.status_code})"
+            raise DataFault(f"hf://{name}: {found}: check them and its token", "DataMissing") from error
+        return None
+    except Exception:  # every kind of broken connection: whether a cached copy serves is seen when it is loaded
+        return None
+    return commit
