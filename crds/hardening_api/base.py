@@ -103,7 +103,14 @@ def _check_quantity(value: Any) -> Any:
 Quantity = Annotated[
     int | str,
     BeforeValidator(_check_quantity),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 32, "pattern": QUANTITY_PATTERN}),
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "maxLength": 32,
+            "pattern": QUANTITY_PATTERN,
+        }
+    ),
 ]
 
 
