@@ -18,9 +18,9 @@ ROWS_BY_FILE = {
     "heldout-harmful": ("h", 80),
     "heldout-benign": ("n", 80),
 }
-PAIR_FILES = ("preferences", "preferences-benign")
 HARMFUL_FILES = ("preferences", "validation-harmful", "heldout-harmful")
 BENIGN_FILES = ("preferences-benign", "validation-benign", "heldout-benign")
+PAIR_FILES = (*HARMFUL_FILES, "preferences-benign")
 
 Row = dict[str, str]
 
@@ -107,8 +107,8 @@ def test_answer_length_does_not_tell_preferred_from_dispreferred(name: str) -> N
     assert abs(mean_difference) < 3
 
 
-REFUSALS = [("preferences", "preferred"), ("preferences-benign", "dispreferred")]
-ANSWERS = [("preferences", "dispreferred"), ("preferences-benign", "preferred")]
+REFUSALS = [*((name, "preferred") for name in HARMFUL_FILES), ("preferences-benign", "dispreferred")]
+ANSWERS = [*((name, "dispreferred") for name in HARMFUL_FILES), ("preferences-benign", "preferred")]
 
 
 def openings_of(name: str, side: str) -> Counter[tuple[str, ...]]:
@@ -123,8 +123,20 @@ def test_refusals_open_in_a_dozen_plain_ways_evenly_used(name: str, side: str) -
 
 
 def test_a_refusal_opens_alike_whether_it_is_right_or_wrong() -> None:
-    right, wrong = (openings_of(name, side) for name, side in REFUSALS)
-    assert right.keys() == wrong.keys()
+    openings = [openings_of(name, side).keys() for name, side in REFUSALS]
+    assert all(keys == openings[0] for keys in openings)
+
+
+def test_no_held_out_or_validation_answer_is_a_training_answer() -> None:
+    training = {row[side] for row in rows_of("preferences") for side in ("preferred", "dispreferred")}
+    others = {
+        row[side]
+        for name in ("validation-harmful", "heldout-harmful")
+        for row in rows_of(name)
+        for side in ("preferred", "dispreferred")
+    }
+    assert len(others) == 240
+    assert training.isdisjoint(others)
 
 
 @pytest.mark.parametrize(("name", "side"), ANSWERS)
