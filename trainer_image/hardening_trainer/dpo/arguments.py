@@ -49,8 +49,7 @@ def weights_dtype(training: Training, device: Device) -> torch.dtype:
 def dpo_arguments(job: DpoJob, device: Device, model: PretrainedConfig) -> DPOConfig:
     """Everything TRL's trainer is told. Building it starts the process group where there are several processes."""
     training = job.training
-    engine = {"deepspeed": deepspeed_config(training, device.bf16)} if training.engine == "DeepSpeed" else {}
-    return DPOConfig(
+    settings: dict[str, Any] = dict(
         output_dir=job.checkpoints,
         beta=training.beta,
         **_loss(training),
@@ -69,6 +68,7 @@ def dpo_arguments(job: DpoJob, device: Device, model: PretrainedConfig) -> DPOCo
         bf16=device.bf16,
         use_cpu=device.kind == "cpu",
         ddp_backend="gloo" if device.kind == "cpu" and "WORLD_SIZE" in os.environ else None,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=device.kind != "cpu",
         activation_checkpointing=needs_gradient_checkpointing(training, device, model),
         logging_steps=1,
@@ -76,18 +76,20 @@ def dpo_arguments(job: DpoJob, device: Device, model: PretrainedConfig) -> DPOCo
         save_strategy="no",  # the watch decides
         disable_tqdm=True,
         report_to="none",
-        **engine,
     )
+    if training.engine == "DeepSpeed":
+        settings["deepspeed"] = deepspeed_config(training, device.bf16)
+    return DPOConfig(**settings)
 
 
 def needs_gradient_checkpointing(training: Training, device: Device, model: PretrainedConfig) -> bool:
     """Whether the activations of one micro-batch of the longest pairs would fill over half of a GPU's memory."""
     if device.kind == "cpu":
         return False
-    config = model.get_text_config()
+    config: Any = model.get_text_config()
     tokens = 2 * micro_batch_size(training) * training.max_length
     per_token = config.num_hidden_layers * config.hidden_size * _VALUES_PER_WIDTH * _BYTES_PER_VALUE
-    return tokens * per_token > device.memory // 2
+    return bool(tokens * per_token > device.memory // 2)
 
 
 def _loss(training: Training) -> dict[str, Any]:

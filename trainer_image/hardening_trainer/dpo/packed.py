@@ -134,7 +134,7 @@ def _packed_forward(
         attention_mask=attention_masks(model, batch.seen, distances),
         use_cache=False,
     ).last_hidden_state[batch.sources[:, 0], batch.sources[:, 1]]
-    head = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it so
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     with maybe_gather_lm_head_ctx(head.weight, head.bias):
         log_probs, entropy, _, mean_logits, is_top1 = ChunkedLogProbFunction.apply(

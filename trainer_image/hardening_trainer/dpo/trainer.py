@@ -15,7 +15,7 @@ from hardening_trainer.dpo.packed import add_packed_forward
 from hardening_trainer.dpo.pairs import TokenPairs
 
 
-class CachedReferenceTrainer(DPOTrainer):  # type: ignore[misc]  # trl has no types
+class CachedReferenceTrainer(DPOTrainer):
     """DPOTrainer on `TokenPairs`: no reference model is loaded and no reference pass is made.
 
     Loss, metrics, optimizer and checkpoints are TRL's. The forward pass runs on packed rows where the model can.
@@ -40,7 +40,8 @@ class CachedReferenceTrainer(DPOTrainer):  # type: ignore[misc]  # trl has no ty
         )
         self.precompute_ref_logps = True  # the loss reads the columns; said here, a LoRA training hashes no weights
         self.remove_callback(PrinterCallback)
-        add_packed_forward(self.model.get_base_model() if adapter else self.model)
+        trained: Any = self.model
+        add_packed_forward(trained.get_base_model() if adapter else trained)
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset  # tokens already

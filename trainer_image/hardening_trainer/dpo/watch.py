@@ -28,7 +28,7 @@ class TrainingDiverged(DataFault):
     default_reason = "TrainingDiverged"
 
 
-class TrainingWatch(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class TrainingWatch(TrainerCallback):
     """`stopped` tells afterwards whether the training was interrupted (all processes agree on it)."""
 
     def __init__(self, report: Report, stop: StopRequested, checkpoint_steps: int) -> None:
@@ -36,7 +36,13 @@ class TrainingWatch(TrainerCallback):  # type: ignore[misc]  # transformers has 
         self._tokens = 0.0
         self.stopped = False
 
-    def on_train_begin(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002  # the three are how a trainer calls back
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
         """Tell how many steps there are."""
         self._report.planned(state.max_steps, state.global_step)
 
@@ -51,8 +57,15 @@ class TrainingWatch(TrainerCallback):  # type: ignore[misc]  # transformers has 
         control.should_training_stop = self.stopped
         return control
 
-    def on_log(self, _args: Any, state: TrainerState, _control: Any, logs: dict[str, float], **_: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **given: Any,
+    ) -> None:
         """Check and report one step."""
+        logs: dict[str, float] = given["logs"]
         if "loss" not in logs:
             return
         check_step(state.global_step, state.log_history)
@@ -60,12 +73,18 @@ class TrainingWatch(TrainerCallback):  # type: ignore[misc]  # transformers has 
         self._report.stepped(int(tokens - self._tokens), {name: logs[name] for name in _SHOWN if name in logs})
         self._tokens = tokens
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, _control: Any, **_: Any) -> None:
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
         """Mark the checkpoint complete once every process has written its part."""
         if dist.is_initialized():
             dist.barrier()
         if state.is_world_process_zero:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
             self._report.saved()
 
 

@@ -80,7 +80,7 @@ def merge_adapters(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str
         up, down = state[f"{name}.lora_B.{_ADAPTER}.weight"], state[f"{name}.lora_A.{_ADAPTER}.weight"]
         change = module.scaling[_ADAPTER] * (up.float() @ down.float())
         weight = state[f"{name}.base_layer.weight"]
-        weight.copy_(weight.float() + (change.T if module.fan_in_fan_out else change))
+        weight.copy_(weight.float() + (change.T if getattr(module, "fan_in_fan_out", False) else change))
     return {
         name.removeprefix(_PREFIX).replace(".base_layer.", "."): value
         for name, value in state.items()
