@@ -102,7 +102,7 @@ def test_the_words_of_the_harm_categories_also_appear_in_harmless_held_out_promp
 def test_answer_length_does_not_tell_preferred_from_dispreferred(name: str) -> None:
     lengths = [(len(words_of(row["preferred"])), len(words_of(row["dispreferred"]))) for row in rows_of(name)]
     assert all(8 <= length <= 32 for pair in lengths for length in pair)
-    assert all(0.45 <= preferred / dispreferred <= 2.6 for preferred, dispreferred in lengths)
+    assert all(0.4 <= preferred / dispreferred <= 2.6 for preferred, dispreferred in lengths)
     mean_difference = sum(preferred - dispreferred for preferred, dispreferred in lengths) / len(lengths)
     assert abs(mean_difference) < 5
 
