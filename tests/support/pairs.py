@@ -22,6 +22,12 @@ TEXTS = [
     ("where does the fox nap", "under the tree", "in the park, over the bread, and then in the water"),
 ]
 
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("prompt", "chosen", "rejected")]
+    + [(name, pa.float64()) for name in ("ref_chosen_logps", "ref_rejected_logps")]
+    + [("source", pa.string())]
+)
+
 
 def write_pairs(
     file: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[tuple[str, str, str]]
@@ -37,5 +43,5 @@ def write_pairs(
         for text, (chosen, rejected) in zip(texts, references, strict=True)
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), file)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
     return file
