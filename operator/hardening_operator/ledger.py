@@ -10,7 +10,8 @@ How a stage moves (`Pending` waits for its next attempt):
                `-> Failed: exit 64 or 65, or more counted failures than backoffLimit
 
 Failures are counted as attempts - disruptions. A disruption is what the shell reports as one, an attempt reported
-Stopped, and an attempt that the planner asked to stop and that left with 75 or by a signal.
+Stopped, and an attempt that the planner asked to stop, unless it left with 64 or 65: one that was killed because it
+did not save in time is not at fault. Disruptions are not bounded; `activeDeadlineSeconds` is for that.
 An attempt the status knows but nobody observes is started again under its own number: starts are idempotent, so it
 does not matter whether it was never started, is not visible yet, or has vanished without a trace.
 """
@@ -31,7 +32,6 @@ from hardening_operator.stage_configs import shard_count
 
 FATAL_EXITS = (64, 65)
 """sysexits: usage and data. The same attempt would fail the same way."""
-TEMPORARY_EXIT = 75
 SECTIONS: dict[StageName, str] = {
     "Attack": "attack",
     "Score": "score",
@@ -164,7 +164,7 @@ class Ledger:
 
     def _end_attempt(self, key: StageKey, seen: StageObservation, failure: Failure) -> None:
         stage = self.stages[key]
-        asked = stage.state == "Stopped" and failure.exit_code in (None, TEMPORARY_EXIT)
+        asked = stage.state == "Stopped" and failure.exit_code not in FATAL_EXITS
         excused = seen.state == "Stopped" or failure.disruption or asked
         disruptions = stage.disruptions + excused
         counted = stage.attempts - disruptions

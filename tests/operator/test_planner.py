@@ -333,7 +333,8 @@ def test_suspending_stops_the_running_stages_and_resuming_starts_them_again_unco
     assert "Resumed" in run.events()
 
 
-def test_a_stage_still_saving_when_the_run_resumes_is_started_after_it_has_ended() -> None:
+@pytest.mark.parametrize("exit_code", [None, 75, 137, 143, -9])
+def test_a_stage_still_saving_when_the_run_resumes_is_started_after_it_has_ended(exit_code: int | None) -> None:
     run = Run(spec_of(backoffLimit=0))
     run.go_on_until(ATTACK)
     suspended(run)
@@ -341,7 +342,7 @@ def test_a_stage_still_saving_when_the_run_resumes_is_started_after_it_has_ended
     suspended(run, False)
     run.plan()
     assert (run.started(), run.stopped()) == ([], ["round 1 Attack"])
-    run.plan(failed(ATTACK, None))
+    run.plan(failed(ATTACK, exit_code))
     assert run.started() == ["round 1 Attack 2"]
 
 
