@@ -1,185 +1,223 @@
-"""Score: direct harmfulness R of every valid variant, the choice among them, and both roles' training pairs.
+"""Score: R of every valid variant, the selection, and the training pairs of both roles with their reference log-probs.
 
-variants.parquet -> log-probs under the defender (and the reference) -> R -> x'_w, x'_l
-                 -> pairs + log-probs under the reference: TrainAttacker and TrainDefender need no reference model
+waits for     Attack of the same shard
+unblocks      TrainAttacker and TrainDefender, once every shard is scored
+leaves        scores.parquet, attacker-pairs.parquet, defender-pairs.parquet
+
+defender pass: all valid variants -> R -> selection -> reference pass: what was selected, originals, benign
+                                                    -> attacker's reference pass: chosen and rejected outputs
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from itertools import groupby
+from typing import Any
 
 from hardening_api.stage import ScoreConfig, ScoreSums, StageResult
 from hardening_api.sums import MeanSums
-from hardening_trainer.attack_table import AttackTable, VariantRow, read_variants
-from hardening_trainer.errors import StageError
+from hardening_trainer.attacking import noise_key
+from hardening_trainer.data import Pair
+from hardening_trainer.logprobs import Item, LogprobPass, Scored
 from hardening_trainer.models import ResolvedModel
-from hardening_trainer.pairing import Selection, TrainingPair, benign_rows, originals, select
-from hardening_trainer.pairscores import PairLogps, PairScorer
-from hardening_trainer.rewriting import template_of
+from hardening_trainer.rewriting import TEMPLATES
 from hardening_trainer.runtime import StageContext
 from hardening_trainer.scoring import direct_harmfulness
+from hardening_trainer.selection import Selected, companions, select, times
+from hardening_trainer.stages.attack import TABLE
+from hardening_trainer.tables import PAIRS, SCORES, VARIANTS, read_table, write_table
 
-SAME_MODELS = "alpha is 1 and the defender is the reference, so R is zero everywhere: use an alpha below 1."
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+Key = tuple[int, int]
+"""(position of the prompt, index of the variant)."""
+
+ZERO_BY_DESIGN = (
+    "alpha is 1 and the defender is its own reference: R is 0 for every variant and no pair is selected: "
+    "set scoring.alpha below 1 (0 needs no reference)"
+)
 
 
 @dataclass(frozen=True)
-class ScoredVariant:
-    """A valid variant, its R and the log-probabilities R was made of."""
+class Models:
+    """The three models of the stage; equal digests are one model."""
 
-    row: VariantRow
-    harmfulness: float
-    defender: PairLogps
-    reference: PairLogps | None
+    defender: ResolvedModel
+    reference: ResolvedModel
+    attacker_reference: ResolvedModel
 
 
 def run(context: StageContext) -> StageResult:
-    """Score this shard's variants and write `scores.parquet`, `attacker-pairs.parquet`, `defender-pairs.parquet`."""
+    """Score, select and write the pairs; go on from the parts an interrupted attempt saved."""
     config = context.config.score
-    if config is None:
-        raise StageError("stage config: no section score")  # the contract demands it: only a bug gets here
-    table = read_variants(context.inputs.stage(config.attack))
-    defender, reference = context.model(config.defender), context.model(config.reference)
-    attacker_reference = context.model(config.attacker_reference)
-    scorer = PairScorer(context.partial / "scores.jsonl", context.stop.check, context.progress)
-    valid = [row for row in table.rows if row.status == "Valid"]
-    scorer.expect(2 * len(valid))
-
-    scored = _score(config, scorer, valid, defender, reference)
-    by_prompt = _by_prompt(scored)
-    selections = [
-        (variants, select(variants, by_prompt.get(variants[0].prompt_id, {}), config.scoring.epsilon))
-        for variants in table.by_prompt()
-    ]
-    attacker_pairs = list(_attacker_pairs(config, selections))
-    defender_pairs = _defender_pairs(context, config, table, selections)
-    _write_pairs(context, "defender", defender_pairs, scorer.logps(reference, _texts(defender_pairs)))
-    _write_pairs(context, "attacker", attacker_pairs, scorer.logps(attacker_reference, _texts(attacker_pairs)))
-    _write_scores(context, scored)
-
-    same = config.scoring.alpha == 1 and defender.digest == reference.digest
+    assert config is not None  # noqa: S101  # the contract: the section of the stage is given
+    rows = read_table(context.inputs.stage(config.attack) / TABLE, VARIANTS)
+    models = Models(*(context.model(one) for one in (config.defender, config.reference, config.attacker_reference)))
+    warning = (
+        ZERO_BY_DESIGN if config.scoring.alpha == 1 and models.defender.digest == models.reference.digest else None
+    )
+    if warning:
+        log.warning("%s", warning)
+    scorer = _Scorer(context, config, models, rows)
+    scores = scorer.score_variants()
+    selected, dropped = _select(rows, {key: row["direct_harmfulness"] for key, row in scores.items()}, config)
+    defender_pairs = scorer.defender_pairs(selected, scores)
+    attacker_pairs = scorer.attacker_pairs(selected)
+    write_table(context.folder / "scores.parquet", list(scores.values()), SCORES)
+    write_table(context.folder / "attacker-pairs.parquet", attacker_pairs, PAIRS)
+    write_table(context.folder / "defender-pairs.parquet", defender_pairs, PAIRS)
+    sums = ScoreSums(
+        scored=len(scores),
+        direct_harmfulness=MeanSums.of([row["direct_harmfulness"] for row in scores.values()]),
+        selected=MeanSums.of([scores[_key(one.chosen)]["direct_harmfulness"] for one in selected]),
+        pairs=dict(sorted(Counter(pair["source"] for pair in (*attacker_pairs, *defender_pairs)).items())),
+        dropped=dict(sorted(dropped.items())),
+    )
     return StageResult(
-        stage="Score",
+        stage=context.config.stage,
         round=context.config.round,
         shard=context.config.shard,
         outcome="Succeeded",
-        message=SAME_MODELS if same else None,
-        score=_sums(scored, selections, attacker_pairs, defender_pairs, by_prompt),
+        message=warning,
+        score=sums,
     )
 
 
-def _score(
-    config: ScoreConfig,
-    scorer: PairScorer,
-    valid: Sequence[VariantRow],
-    defender: ResolvedModel,
-    reference: ResolvedModel,
-) -> list[ScoredVariant]:
-    """Return R of every valid variant; with alpha 0 the reference is not asked."""
-    texts = [(row.variant, row.preferred, row.dispreferred) for row in valid]
-    by_defender = scorer.logps(defender, texts)
-    by_reference: Sequence[PairLogps | None] = [None] * len(valid)
-    if config.scoring.alpha > 0:
-        by_reference = scorer.logps(reference, texts)
-    scored = []
-    for row, mine, other in zip(valid, by_defender, by_reference, strict=True):
-        value = direct_harmfulness(
-            mine.preferred,
-            mine.dispreferred,
-            None if other is None else other.preferred,
-            None if other is None else other.dispreferred,
-            alpha=config.scoring.alpha,
-            token_counts=mine.token_counts if config.scoring.length_normalize else None,
+def _key(row: Row) -> Key:
+    return row["position"], row["variant_index"]
+
+
+def _select(rows: Sequence[Row], scores: dict[Key, float], config: ScoreConfig) -> tuple[list[Selected], Counter[str]]:
+    """Choose the pair of every prompt; count those without one by reason."""
+    selected: list[Selected] = []
+    dropped: Counter[str] = Counter()
+    for _, group in groupby(rows, key=lambda row: row["position"]):
+        variants = list(group)
+        own = {row["variant_index"]: scores[_key(row)] for row in variants if _key(row) in scores}
+        found = select(variants, own, config.scoring.epsilon)
+        if isinstance(found, Selected):
+            selected.append(found)
+        else:
+            dropped[found] += 1
+    return selected, dropped
+
+
+class _Scorer:
+    """The passes of the stage over its three models."""
+
+    def __init__(self, context: StageContext, config: ScoreConfig, models: Models, rows: Sequence[Row]) -> None:
+        self._context, self._config, self._models = context, config, models
+        self._passes = LogprobPass(context)
+        self._valid = [row for row in rows if row["status"] == "Valid"]
+        self._same = models.defender.digest == models.reference.digest
+        benign = context.pairs(config.benign_preferences).rows if config.benign_preferences else []
+        self._benign: list[Pair] = sorted(
+            benign, key=lambda row: (noise_key(f"{context.config.seed}/{row.id}"), row.id)
         )
-        scored.append(ScoredVariant(row, value, mine, other))
-    return scored
+        prompts = len({row["position"] for row in rows})
+        companions_each = config.original_share + (config.benign_share if benign else 0)
+        with_reference = len(self._valid) if self._needs_all_references else 0 if self._same else prompts
+        context.progress.total(len(self._valid) + with_reference + round(prompts * (1 + companions_each)))
+
+    @property
+    def _needs_all_references(self) -> bool:
+        return self._config.scoring.alpha > 0 and not self._same
+
+    def score_variants(self) -> dict[Key, Row]:
+        """R and log-probabilities of every valid variant."""
+        items = [Item(row["variant"], row["preferred"], row["dispreferred"]) for row in self._valid]
+        of_defender = self._passes.run("defender", self._models.defender, items)
+        of_reference: Sequence[Scored | None] = [None] * len(items)
+        if self._same:
+            of_reference = of_defender
+        elif self._needs_all_references:
+            of_reference = self._passes.run("reference", self._models.reference, items)
+        return {
+            _key(row): self._score_row(row, defender, reference)
+            for row, defender, reference in zip(self._valid, of_defender, of_reference, strict=True)
+        }
+
+    def _score_row(self, row: Row, defender: Scored, reference: Scored | None) -> Row:
+        preferred, dispreferred = (reference.first, reference.second) if reference else (None, None)
+        scoring = self._config.scoring
+        harmfulness = direct_harmfulness(
+            defender.first,
+            defender.second,
+            preferred,
+            dispreferred,
+            alpha=scoring.alpha,
+            token_counts=defender.tokens if scoring.length_normalize else None,
+        )
+        return {
+            "prompt_id": row["prompt_id"],
+            "position": row["position"],
+            "variant_index": row["variant_index"],
+            "direct_harmfulness": harmfulness,
+            "defender_logp_preferred": defender.first,
+            "defender_logp_dispreferred": defender.second,
+            "reference_logp_preferred": preferred,
+            "reference_logp_dispreferred": dispreferred,
+        }
+
+    def defender_pairs(self, selected: Sequence[Selected], scores: dict[Key, Row]) -> list[Row]:
+        """Attacked, original and benign pairs, with the reference's log-probabilities (noted in `scores` as well)."""
+        attacked = [
+            Item(one.chosen["variant"], one.chosen["preferred"], one.chosen["dispreferred"]) for one in selected
+        ]
+        missing = [index for index, one in enumerate(selected) if scores[_key(one.chosen)][_REFERENCE[0]] is None]
+        found = self._passes.run("chosen", self._models.reference, [attacked[index] for index in missing])
+        for index, scored in zip(missing, found, strict=True):
+            scores[_key(selected[index].chosen)].update(zip(_REFERENCE, (scored.first, scored.second), strict=True))
+        chosen = [scores[_key(one.chosen)] for one in selected]
+        pairs = [
+            _pair(item, row[_REFERENCE[0]], row[_REFERENCE[1]], "attacked")
+            for item, row in zip(attacked, chosen, strict=True)
+        ]
+        others = [*self._originals(selected), *self._benign_pairs(selected)]
+        scored_others = self._passes.run("others", self._models.reference, [item for item, _ in others])
+        for (item, source), scored in zip(others, scored_others, strict=True):
+            pairs.append(_pair(item, scored.first, scored.second, source))
+        return pairs
+
+    def _originals(self, selected: Sequence[Selected]) -> list[tuple[Item, str]]:
+        return [
+            (Item(row["prompt"], row["preferred"], row["dispreferred"]), "original")
+            for row in (one.chosen for one in selected)
+            for _ in range(times(row["position"], self._config.original_share))
+        ]
+
+    def _benign_pairs(self, selected: Sequence[Selected]) -> list[tuple[Item, str]]:
+        return [
+            (Item(pair.prompt, pair.preferred, pair.dispreferred), "benign")
+            for one in selected
+            for index in companions(one.chosen["position"], self._config.benign_share, len(self._benign))
+            for pair in (self._benign[index],)
+        ]
+
+    def attacker_pairs(self, selected: Sequence[Selected]) -> list[Row]:
+        """The attacker's own words, chosen over rejected, with its reference's log-probabilities."""
+        template = TEMPLATES[self._config.settings.template]
+        items = [
+            Item(template.fill(one.chosen["prompt"]), one.chosen["written"], one.rejected["written"])
+            for one in selected
+        ]
+        scored = self._passes.run("attacker", self._models.attacker_reference, items)
+        return [_pair(item, one.first, one.second, "attacker") for item, one in zip(items, scored, strict=True)]
 
 
-def _by_prompt(scored: Sequence[ScoredVariant]) -> dict[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = {}
-    for variant in scored:
-        found.setdefault(variant.row.prompt_id, {})[variant.row.variant_index] = variant.harmfulness
-    return found
+_REFERENCE = ("reference_logp_preferred", "reference_logp_dispreferred")
 
 
-def _attacker_pairs(
-    config: ScoreConfig, selections: Sequence[tuple[list[VariantRow], Selection]]
-) -> Iterator[TrainingPair]:
-    """Yield what worked against what did not, and against what was no attack: a copy, a refusal, drift."""
-    template = template_of(config.settings.template)
-    for variants, selection in selections:
-        if selection.chosen is None:
-            continue
-        instruction = template.instruction(variants[0].prompt)
-        for other in (selection.rejected, selection.invalid):
-            if other is not None and other.output != selection.chosen.output:
-                yield TrainingPair(instruction, selection.chosen.output, other.output, "attacker")
-
-
-def _defender_pairs(
-    context: StageContext,
-    config: ScoreConfig,
-    table: AttackTable,
-    selections: Sequence[tuple[list[VariantRow], Selection]],
-) -> list[TrainingPair]:
-    chosen = [selection.chosen for _, selection in selections if selection.chosen is not None]
-    pairs = [TrainingPair(row.variant, row.preferred, row.dispreferred, "attacked") for row in chosen]
-    pairs += originals([variants[0] for variants, _ in selections], config.original_share, context.config.seed)
-    if config.benign_preferences is not None and config.benign_share > 0:
-        rows = context.pairs(config.benign_preferences).rows
-        count = round(config.benign_share * table.round_prompts)
-        for row in benign_rows(rows, count, context.config.shard, context.config.seed):
-            pairs.append(TrainingPair(row.prompt, row.preferred, row.dispreferred, "benign"))
-    return pairs
-
-
-def _texts(pairs: Sequence[TrainingPair]) -> list[tuple[str, str, str]]:
-    return [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
-
-
-def _write_pairs(context: StageContext, role: str, pairs: Sequence[TrainingPair], logps: Sequence[PairLogps]) -> None:
-    columns = {
-        "prompt": pa.array([pair.prompt for pair in pairs], pa.string()),
-        "chosen": pa.array([pair.chosen for pair in pairs], pa.string()),
-        "rejected": pa.array([pair.rejected for pair in pairs], pa.string()),
-        "ref_chosen_logps": pa.array([value.preferred for value in logps], pa.float64()),
-        "ref_rejected_logps": pa.array([value.dispreferred for value in logps], pa.float64()),
-        "source": pa.array([pair.source for pair in pairs], pa.string()),
+def _pair(item: Item, chosen: float, rejected: float, source: str) -> Row:
+    return {
+        "prompt": item.prompt,
+        "chosen": item.first,
+        "rejected": item.second,
+        "ref_chosen_logps": chosen,
+        "ref_rejected_logps": rejected,
+        "source": source,
     }
-    pq.write_table(pa.table(columns), context.folder / f"{role}-pairs.parquet")
-
-
-def _write_scores(context: StageContext, scored: Sequence[ScoredVariant]) -> None:
-    references = [variant.reference for variant in scored]
-    columns = {
-        "prompt_id": pa.array([variant.row.prompt_id for variant in scored], pa.string()),
-        "variant_index": pa.array([variant.row.variant_index for variant in scored], pa.int32()),
-        "direct_harmfulness": pa.array([variant.harmfulness for variant in scored], pa.float64()),
-        "defender_logp_preferred": pa.array([v.defender.preferred for v in scored], pa.float64()),
-        "defender_logp_dispreferred": pa.array([v.defender.dispreferred for v in scored], pa.float64()),
-        "reference_logp_preferred": pa.array([r and r.preferred for r in references], pa.float64()),
-        "reference_logp_dispreferred": pa.array([r and r.dispreferred for r in references], pa.float64()),
-    }
-    pq.write_table(pa.table(columns), context.folder / "scores.parquet")
-
-
-def _sums(
-    scored: Sequence[ScoredVariant],
-    selections: Sequence[tuple[list[VariantRow], Selection]],
-    attacker_pairs: Sequence[TrainingPair],
-    defender_pairs: Sequence[TrainingPair],
-    by_prompt: dict[str, dict[int, float]],
-) -> ScoreSums:
-    chosen = [selection.chosen for _, selection in selections if selection.chosen is not None]
-    pairs = Counter(pair.source for pair in [*attacker_pairs, *defender_pairs])
-    return ScoreSums(
-        scored=len(scored),
-        direct_harmfulness=MeanSums.of(variant.harmfulness for variant in scored),
-        selected=MeanSums.of(by_prompt[row.prompt_id][row.variant_index] for row in chosen),
-        pairs=dict(sorted(pairs.items())),
-        dropped=dict(sorted(Counter(s.dropped for _, s in selections if s.dropped is not None).items())),
-    )

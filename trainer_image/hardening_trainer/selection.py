@@ -1,0 +1,58 @@
+"""From scored variants to training pairs: which variants are chosen, and which originals and benign pairs join them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hardening_trainer.scoring import select_pair
+
+NO_VALID = "NoValidVariant"
+SPREAD = "SpreadBelowEpsilon"
+_TEACHABLE = ("Copy", "OffTopic", "Refusal", "OverLong")
+"""Invalid variants that may stand on the attacker's rejected side: they have text, and a fault of their own."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The variants of one prompt that make pairs: rows of the variants table."""
+
+    chosen: dict[str, Any]
+    """Greatest R: the defender's attacked prompt, the attacker's chosen output."""
+    rejected: dict[str, Any]
+    """Least R, or an invalid variant where only one is valid: the attacker's rejected output."""
+
+
+def select(rows: Sequence[dict[str, Any]], scores: dict[int, float], epsilon: float) -> Selected | str:
+    """Choose among one prompt's variants; `scores` is R by variant index, of the valid ones.
+
+    Returns the reason where the prompt gives no pair.
+    """
+    valid = [row for row in rows if row["variant_index"] in scores]
+    if not valid:
+        return NO_VALID
+    found = select_pair([scores[row["variant_index"]] for row in valid], epsilon)
+    if found is not None:
+        return Selected(valid[found[0]], valid[found[1]])
+    worse = next((row for row in rows if row["status"] in _TEACHABLE), None)
+    if len(valid) == 1 and worse is not None:
+        return Selected(valid[0], worse)
+    return SPREAD
+
+
+def times(position: int, share: float) -> int:
+    """Return how many companions the attacked pair at `position` brings, so that n of them bring about share * n.
+
+    Positions are in random order and global, so it does not matter how they are split into shards.
+    """
+    return math.floor((position + 1) * share) - math.floor(position * share)
+
+
+def companions(position: int, share: float, available: int) -> list[int]:
+    """Return which of `available` other rows join the attacked pair at `position`, each once before any comes twice."""
+    if not available:
+        return []
+    start = math.floor(position * share)
+    return [(start + offset) % available for offset in range(times(position, share))]
