@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +25,7 @@ def load_causal_lm(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_weights(path)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype or native_dtype(device),
             use_safetensors=True,
@@ -39,6 +40,7 @@ def load_causal_lm(
     except (ValueError, OSError, KeyError, ImportError) as error:
         advice = "expected a causal language model that this transformers knows, without code of its own"
         raise ModelNotUsable(path, _first_line(error), advice) from error
+    model, report = loaded
     if report["missing_keys"]:
         found = f"its weights lack {', '.join(sorted(report['missing_keys'])[:3])}"
         raise ModelNotUsable(path, found, "it would start with random numbers there: fetch or save it again")
