@@ -48,7 +48,7 @@ class World:
                 "benignShare": 0.5,
             }
             config = stage_config("Score", "score", body, self.workspace.url, shard=shard)
-            self.run(config, lambda context, texts=texts: self._leave(context, texts, role))  # type: ignore[misc]
+            self.run(config, lambda context, texts=texts: self._leave(context, texts, role))
             folders.append(config.folder)
         return folders
 

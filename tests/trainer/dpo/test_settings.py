@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from hardening_trainer.dpo.watch import TrainingDiverged, check_step
 from hardening_trainer.errors import UsageFault
 
 
-def training(stage: int = 2, **config: object) -> Training:
+def training(stage: int = 2, **config: Any) -> Training:
     return Training(batch_size=8, gradient_accumulation_steps=2, deepspeed=DeepSpeed(zero_stage=stage, config=config))
 
 
@@ -52,7 +53,7 @@ def test_a_users_json_is_merged_deep_and_wins() -> None:
         ({"zero_optimization": {"stage3_gather_16bit_weights_on_model_save": False}}, "got false"),
     ],
 )
-def test_a_users_json_that_contradicts_the_spec_is_refused(config: dict[str, object], named: str) -> None:
+def test_a_users_json_that_contradicts_the_spec_is_refused(config: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageFault, match=named):
         deepspeed_config(training(**config), bf16=False)
 

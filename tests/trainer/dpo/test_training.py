@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from hardening_trainer.dpo.checkpoints import last_complete
 from hardening_trainer.dpo.pairs import read_pairs, tokenize
 from hardening_trainer.dpo.training import train
 from hardening_trainer.dpo.watch import TrainingDiverged
-from hardening_trainer.dpo.weights import adapted_modules, lora_config, merge_adapters
+from hardening_trainer.dpo.weights import adapted_modules, freeze_lower_layers, lora_config, merge_adapters
 from hardening_trainer.errors import DataFault, Interrupted, UsageFault
 from hardening_trainer.models import load_causal_lm
 from hardening_trainer.scoring import answer_logprobs
@@ -103,7 +104,7 @@ def test_the_loss_of_one_pair_is_the_one_computed_by_hand(
     pair = encode_pair(tokenizer, *text)
     [[chosen, rejected]] = answer_logprobs(model, [pair.prompt], [[pair.preferred, pair.dispreferred]])
     # A reference 3 nats less sure of the chosen answer and 2 nats surer of the rejected one than the model itself.
-    row = dict(zip(("prompt", "chosen", "rejected"), text, strict=True))
+    row: dict[str, Any] = dict(zip(("prompt", "chosen", "rejected"), text, strict=True))
     row |= {"ref_chosen_logps": chosen - 3.0, "ref_rejected_logps": rejected + 2.0}
     file = tmp_path / "defender-pairs.parquet"
     pq.write_table(pa.Table.from_pylist([row]), file)
@@ -181,7 +182,7 @@ def test_a_saved_model_has_tied_weights_its_chat_template_and_no_adapters(make_j
 
 def test_merged_weights_give_the_adapters_output(tiny_model: Path) -> None:
     base = load_causal_lm(tiny_model, torch.float32, "cpu")
-    adapted = get_peft_model(base, lora_config(base, Lora(r=4, alpha=12)))
+    adapted = get_peft_model(base, lora_config(base, Lora(r=4, alpha=12), None))
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if ".lora_" in name:
@@ -199,6 +200,15 @@ def test_upper_layers_are_the_ones_nearest_the_output(model: PreTrainedModel) ->
     assert len(adapted_modules(model, None)) == 2 * len(adapted_modules(model, 1)) == 14
     with pytest.raises(UsageFault, match=r"upperLayers: got 3: expected at most the model's 2"):
         adapted_modules(model, 3)
+
+
+def test_full_training_of_the_upper_layers_leaves_the_lower_ones_and_the_embeddings_alone(
+    model: PreTrainedModel,
+) -> None:
+    freeze_lower_layers(model, 1)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if ".layers.1." not in name} == {"model.norm.weight"}
+    assert len(trained) > 1
 
 
 def test_pairs_longer_than_the_limit_are_counted_and_left_out(
