@@ -349,10 +349,10 @@ class StageResult(Contract):
     """Of Score."""
     training: TrainingFigures | None = None
     """Of TrainAttacker and TrainDefender."""
-    evaluations: Annotated[list[SetSums], Field(max_length=16)] = []
+    evaluations: Annotated[list[SetSums], Field(max_length=20)] = []
     """Of Evaluate."""
-    judges: Annotated[dict[str, Digest], Field(max_length=4)] = {}
-    """Digests of the judges, by name."""
+    judges: Annotated[dict[str, Digest], Field(max_length=5)] = {}
+    """Digests of the judges, by name; the built-in refusal pattern may be one more than the run names."""
     promotion: PromotionRecord | None = None
     """Of Promote."""
 

@@ -1,0 +1,1 @@
+"""Evaluation: base and candidate answer the same held-out prompts, judges read the answers, sums are taken."""

@@ -1,0 +1,51 @@
+"""R of held-out questions that carry both answers, from the log-probabilities in the journal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hardening_api.training import Scoring
+from hardening_trainer.errors import DataFault
+from hardening_trainer.evaluation.models import score_key
+from hardening_trainer.evaluation.questions import Question
+from hardening_trainer.models import ResolvedModel
+from hardening_trainer.scoring import direct_harmfulness
+
+SCORED_SETS = ("original", "attacked")
+
+
+def is_scored(question: Question) -> bool:
+    """Whether R is computed on a question."""
+    return question.set in SCORED_SETS and question.has_answers
+
+
+@dataclass(frozen=True)
+class HarmfulnessOf:
+    """R of one defender; `reference` is None where alpha is 0."""
+
+    journal: Mapping[str, Any]
+    defender: ResolvedModel
+    reference: ResolvedModel | None
+    scoring: Scoring
+
+    def __call__(self, question: Question) -> float | None:
+        """Return R of a question, or None without its answers. Raises DataFault if it is not finite."""
+        if not is_scored(question):
+            return None
+        preferred, dispreferred, *counts = self.journal[score_key(self.defender, question)]
+        of_reference = (None, None)
+        if self.reference is not None:
+            of_reference = self.journal[score_key(self.reference, question)][:2]
+        value = direct_harmfulness(
+            preferred,
+            dispreferred,
+            *of_reference,
+            alpha=self.scoring.alpha,
+            token_counts=(counts[0], counts[1]) if self.scoring.length_normalize else None,
+        )
+        if not math.isfinite(value):
+            raise DataFault(f"{self.defender.uri}: gives log-probabilities that are not finite", "ModelNotFinite")
+        return value

@@ -1,0 +1,173 @@
+"""Evaluate: base and candidate on the same held-out prompts, as they are, under attack, and on past successes.
+
+held-out prompts, their variants by the current attacker, bank, benign -> answers, one model at a time -> judges -> sums
+
+Every finished step is in a journal that outlives an interruption; what a step gives does not depend on where the stage
+was interrupted, nor on how many shards share the prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hardening_api.stage import EvaluateConfig, SetSums, StageResult
+from hardening_trainer.errors import UsageFault
+from hardening_trainer.evaluation.attacked import attacked_questions
+from hardening_trainer.evaluation.bank import Earlier
+from hardening_trainer.evaluation.harmfulness import HarmfulnessOf, is_scored
+from hardening_trainer.evaluation.journal import Journal
+from hardening_trainer.evaluation.models import Work, do, merged
+from hardening_trainer.evaluation.panel import Answers, Hearing, hear, seats_of, units_of
+from hardening_trainer.evaluation.questions import Question, read_held_out
+from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
+from hardening_trainer.evaluation.tally import Role, set_sums
+from hardening_trainer.models import ResolvedModel
+from hardening_trainer.runtime import StageContext
+from hardening_trainer.tables import write_table
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who answers and who scores."""
+
+    base: ResolvedModel
+    candidate: ResolvedModel | None
+    reference: ResolvedModel | None
+    """None where alpha is 0: R needs none then."""
+
+    @property
+    def subject(self) -> ResolvedModel:
+        """Whose figures these are: the candidate's, or in round 0 the base's."""
+        return self.candidate or self.base
+
+    def work(self, questions: Sequence[Question]) -> list[Work]:
+        """Return what each model has to do, the base first."""
+        asked = [question for question in questions if question.is_asked]
+        scored = [question for question in asked if is_scored(question)]
+        parts = [Work(self.base, answer=asked)]
+        if self.candidate is not None:
+            parts.append(Work(self.candidate, answer=asked))
+        parts.append(Work(self.subject, score=scored))
+        if self.reference is not None:
+            parts.append(Work(self.reference, score=scored))
+        return merged(parts)
+
+
+def run(context: StageContext) -> StageResult:
+    """Measure the candidate beside the base, or in round 0 the base alone.
+
+    Raises DataFault where held-out prompts were trained on or the base is another now, Unavailable when a judge is.
+    """
+    config = context.config.evaluate
+    if config is None:
+        raise UsageFault("evaluate: missing: expected the section of this stage")
+    held_out = read_held_out(context, config)
+    models = _resolve(context, config)
+    attacker = context.model(config.attacker)
+    earlier = Earlier(context, config, models.base)
+    # All inputs are recorded by now: what an earlier attempt saved from other ones is gone.
+    journal = Journal(context.partial / "journal.jsonl", earlier.known)
+    seats = seats_of(config.evaluation)
+    others = [*earlier.bank, *held_out.benign]
+
+    def units(attacked: Sequence[Question]) -> int:
+        questions = [*held_out.original, *attacked, *others]
+        answered = sum(len(work.answer) + len(work.score) for work in models.work(questions))
+        return answered + units_of(seats, questions, models.candidate is not None)
+
+    def advance(units: int, tokens: int) -> None:
+        context.progress.advance(units, tokens)
+        context.stop.check()
+
+    most = [
+        replace(prompt, set="attacked", variant_index=index)
+        for prompt in held_out.original
+        for index in range(config.evaluation.variants_per_prompt)
+    ]
+    planned = units(most)
+    context.progress.total(len(most) + planned)
+    attacked = attacked_questions(config, context.config.seed, attacker, held_out.original, journal, advance)
+    advance(planned - units(attacked), 0)
+    questions = [*held_out.original, *attacked, *others]
+    for work in models.work(questions):
+        do(work, journal, config.evaluation.max_new_tokens, advance)
+    answers = Answers(journal, models.base, models.candidate)
+    hearings = [Hearing(seat, hear(context, seat, questions, answers, advance), answers) for seat in seats]
+    harmfulness = HarmfulnessOf(journal, models.subject, models.reference, config.scoring)
+    _write(context, questions, hearings, answers, harmfulness)
+    return StageResult(
+        stage="Evaluate",
+        round=context.config.round,
+        shard=context.config.shard,
+        outcome="Succeeded",
+        evaluations=_sums(questions, hearings, harmfulness),
+        judges={hearing.seat.spec.name: hearing.digest for hearing in hearings},
+    )
+
+
+def _resolve(context: StageContext, config: EvaluateConfig) -> Models:
+    return Models(
+        base=context.model(config.base),
+        candidate=context.model(config.candidate) if config.candidate is not None else None,
+        reference=context.model(config.reference) if config.scoring.alpha > 0 else None,
+    )
+
+
+def _sums(questions: Sequence[Question], hearings: Sequence[Hearing], harmfulness: HarmfulnessOf) -> list[SetSums]:
+    sums = []
+    for hearing in hearings:
+        for name in hearing.seat.sets:
+            asked = [question for question in questions if question.set == name]
+            rows = [hearing.judged(question, harmfulness(question)) for question in asked]
+            role = Role(hearing.seat.reads_harm_in(name), reports_r=hearing is hearings[0])
+            if rows:
+                sums.append(set_sums(name, hearing.seat.spec.name, rows, role))
+    return sums
+
+
+def _write(
+    context: StageContext,
+    questions: Sequence[Question],
+    hearings: Sequence[Hearing],
+    answers: Answers,
+    harmfulness: HarmfulnessOf,
+) -> None:
+    rows = [_row(question, hearings, answers, harmfulness) for question in questions]
+    bank = [{**_of_base(row), "round": context.config.round} for row in rows if _is_success(row)]
+    write_table(context.folder / ANSWERS, rows, ANSWERS_SCHEMA)
+    write_table(context.folder / BANK, bank, BANK_SCHEMA)
+
+
+def _row(
+    question: Question, hearings: Sequence[Hearing], answers: Answers, harmfulness: HarmfulnessOf
+) -> dict[str, Any]:
+    """Return one row of `answers.parquet`."""
+    entries = [
+        hearing.entries(question) for hearing in hearings if question.is_asked and question.set in hearing.seat.sets
+    ]
+    return {
+        "set": question.set,
+        "prompt_id": question.prompt_id,
+        "row": question.row,
+        "variant_index": question.variant_index,
+        "status": question.status,
+        "prompt": question.prompt,
+        "asked": question.asked,
+        "candidate_answer": answers.of_candidate(question) if question.is_asked else None,
+        "base_answer": answers.of_base(question) if question.is_asked else None,
+        "verdicts": [entry for verdicts, _ in entries for entry in verdicts],
+        "outcomes": [entry for _, outcomes in entries for entry in outcomes],
+        "direct_harmfulness": harmfulness(question),
+    }
+
+
+def _is_success(row: Row) -> bool:
+    return row["set"] == "attacked" and any(entry["verdict"] == "harmful" for entry in row["verdicts"])
+
+
+def _of_base(row: Row) -> dict[str, Any]:
+    """Return what of a row a later round needs to replay it: nothing of this round's candidate."""
+    kept = {name: row[name] for name in ("prompt_id", "row", "prompt", "asked", "base_answer")}
+    return {**kept, "verdicts": [entry for entry in row["verdicts"] if entry["subject"] == "base"]}
