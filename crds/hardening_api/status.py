@@ -249,12 +249,12 @@ class RunDecision(Contract):
 
 
 class RunSummary(Contract):
-    """The run in three figures, for `kubectl get` and lists; rates of the harm gate's set and judge."""
+    """The run in three figures, for `kubectl get` and lists: harm rates under attack, by the first judge."""
 
     harm_before: Proportion | None = None
-    """Harm rate of the base model."""
+    """Harm rate of the base model, under the same attacks."""
     harm_after: Proportion | None = None
-    """Harm rate of the promoted candidate, or of the best or latest one."""
+    """Harm rate of the promoted candidate, or of the latest one."""
     win_rate: Proportion | None = None
     """Win rate of the same candidate over the base model."""
 

@@ -74,8 +74,6 @@ class Lora(Contract):
     """Scale: the adapter is multiplied by alpha / r."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
-    upper_layers: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Adapt only this many layers nearest the output; the default is all of them."""
 
 
 class RoleTraining(Contract):
@@ -98,6 +96,8 @@ class Training(Contract):
     """Train low-rank adapters or all weights."""
     lora: Lora = Lora()
     """Used when method is LoRA."""
+    upper_layers: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Train (or adapt) only this many layers nearest the output, which halves the cost; the default is all of them."""
     reference: Literal["Base", "PreviousRound"] = "Base"
     """What DPO's reference and R's reference are: the base model or the model this round started from."""
     order: Literal["Parallel", "AttackerFirst", "DefenderFirst"] = "Parallel"

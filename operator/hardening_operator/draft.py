@@ -146,6 +146,7 @@ class Draft:
                 "best": self._best(),
                 "promoted": self.promoted,
                 "decisions": self.decisions,
+                "summary": figures.summary(entries, self.promoted and self.promoted.round),
             }
         )
         ledger = self.ledger

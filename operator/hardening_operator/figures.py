@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.stage import SetSums, StageResult, digest_of
-from hardening_api.status import AttackFigures, EvaluationFigures, Mean, TrainingFigures
+from hardening_api.status import AttackFigures, EvaluationFigures, Mean, RoundStatus, RunSummary, TrainingFigures
 from hardening_api.sums import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums, add_counts
 
 Summed = TypeVar("Summed", RateSums, PairedSums, MeanSums, OutcomeSums, AgreementSums)
@@ -102,6 +102,27 @@ def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFi
         errored=errored,
         errored_fraction=errored / asked if asked else 0.0,
     )
+
+
+def summary(entries: Sequence[RoundStatus], chosen: int | None) -> RunSummary | None:
+    """Return the three figures of a run: of the round ``chosen``, or of the latest that was evaluated.
+
+    Harm is that under attack, by the judge whose figures come first.
+    """
+    measured = [entry for entry in entries if entry.round > 0 and entry.evaluations and chosen in (None, entry.round)]
+    before = _first(entries[0], "attacked") if entries else None
+    if not measured:
+        return RunSummary(harm_before=before.harm_rate.value) if before and before.harm_rate else None
+    after, original = _first(measured[-1], "attacked"), _first(measured[-1], "original")
+    return RunSummary(
+        harm_before=after.base_harm_rate.value if after and after.base_harm_rate else None,
+        harm_after=after.harm_rate.value if after and after.harm_rate else None,
+        win_rate=original.win_rate.value if original and original.win_rate else None,
+    )
+
+
+def _first(entry: RoundStatus, name: EvaluationSet) -> EvaluationFigures | None:
+    return next((figures for figures in entry.evaluations if figures.set == name), None)
 
 
 def _added(kind: type[Summed], parts: Iterable[SetSums], field: str) -> Summed:

@@ -54,7 +54,8 @@ spec:
   scoring: {alpha: 0.5, lengthNormalize: false, epsilon: 0.1}
   training:
     method: LoRA
-    lora: {r: 16, alpha: 32, dropout: 0, upperLayers: 8}
+    lora: {r: 16, alpha: 32, dropout: 0}
+    upperLayers: 8
     reference: Base
     order: Parallel
     beta: 0.1

@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Protocol
 
 from hardening_api.run import HardeningRun
-from hardening_api.stage import RunIdentity, digest_of
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_operator.local.home import Home, write_json
 from hardening_operator.local.observe import observe
 from hardening_operator.local.processes import Processes
 from hardening_operator.observed import Decision, Event, Observed, StageKey, StageStart
 from hardening_operator.planner import plan
-from hardening_operator.stage_configs import stage_configs
+from hardening_operator.stage_configs import run_identity, stage_configs
 
 POLL_SECONDS = 0.2
 RESTING_PHASES = TERMINAL_PHASES | {"AwaitingApproval", "Suspended"}
@@ -42,8 +41,7 @@ class Runner:
     def __init__(self, home: Home, run: HardeningRun, workspace: str, processes: Processes, view: View) -> None:
         self._home, self._run, self._workspace = home, run, workspace
         self._processes, self._view = processes, view
-        identity = digest_of(run.to_document()["spec"])
-        self._identity = RunIdentity(name=run.metadata.name, spec_digest=identity)
+        self._identity = run_identity(run)
 
     def drive(
         self, clock: Callable[[], datetime], sleep: Callable[[float], None], stop: Callable[[], bool]
@@ -81,6 +79,8 @@ class Runner:
         attempt = self._home.stage(start.key) / f"a{start.attempt}"
         for config in configs:
             folder = attempt / f"shard-{config.shard.index}"
+            if (folder / "process.json").exists():
+                continue
             folder.mkdir(parents=True, exist_ok=True)
             self._processes.start(folder, config, threads, now)
 

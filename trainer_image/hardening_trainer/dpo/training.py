@@ -17,7 +17,7 @@ from hardening_trainer.dpo.job import DpoJob, Outcome, Report, StopRequested
 from hardening_trainer.dpo.pairs import TokenPairs, tokenize
 from hardening_trainer.dpo.trainer import CachedReferenceTrainer
 from hardening_trainer.dpo.watch import TrainingWatch
-from hardening_trainer.dpo.weights import lora_config, save_trained
+from hardening_trainer.dpo.weights import freeze_lower_layers, lora_config, save_trained
 from hardening_trainer.errors import Interrupted
 from hardening_trainer.models import load_causal_lm, load_tokenizer
 
@@ -39,7 +39,11 @@ def train(job: DpoJob, report: Report, stop: StopRequested) -> Outcome:
     arguments = dpo_arguments(job, device, AutoConfig.from_pretrained(job.model, trust_remote_code=False))
     model = load_causal_lm(Path(job.model), weights_dtype(job.training, device), arguments.device)
     watch = TrainingWatch(report, stop, job.training.checkpoint_steps)
-    adapter = lora_config(model, job.training.lora) if job.training.method == "LoRA" else None
+    adapter = None
+    if job.training.method == "LoRA":
+        adapter = lora_config(model, job.training.lora, job.training.upper_layers)
+    else:
+        freeze_lower_layers(model, job.training.upper_layers)
     trainer = CachedReferenceTrainer(model, arguments, pairs, tokenizer, adapter, [watch])
     del model
     _run(trainer, watch, Path(job.checkpoints))

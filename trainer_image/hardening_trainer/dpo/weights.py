@@ -23,13 +23,13 @@ _ADAPTER = "default"
 _PREFIX = "base_model.model."
 
 
-def lora_config(model: PreTrainedModel, lora: Lora) -> LoraConfig:
+def lora_config(model: PreTrainedModel, lora: Lora, upper_layers: int | None) -> LoraConfig:
     """PEFT's configuration: every linear map of the adapted layers; below them backward has nothing to do."""
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=adapted_modules(model, lora.upper_layers),
+        target_modules=adapted_modules(model, upper_layers),
         task_type="CAUSAL_LM",
     )
 
@@ -41,11 +41,28 @@ def adapted_modules(model: PreTrainedModel, upper_layers: int | None) -> list[st
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     layer_of = {name: int(match[1]) for name in linear if (match := _LAYER.search(name))}
-    count = max(layer_of.values()) + 1
-    if upper_layers is not None and upper_layers > count:
-        raise UsageFault(f"spec.training.lora.upperLayers: got {upper_layers}: expected at most the model's {count}")
-    first = count - (upper_layers or count)
+    first = _first_trained(max(layer_of.values()) + 1, upper_layers)
     return [name for name, layer in layer_of.items() if layer >= first]
+
+
+def freeze_lower_layers(model: PreTrainedModel, upper_layers: int | None) -> None:
+    """Leave only the `upper_layers` layers nearest the output, and what follows them but the head, to train.
+
+    None trains everything. Raises UsageFault if the model has fewer layers.
+    """
+    if upper_layers is None:
+        return
+    layer_of = {name: int(match[1]) for name, _ in model.named_parameters() if (match := _LAYER.search(name))}
+    first = _first_trained(max(layer_of.values()) + 1, upper_layers)
+    outer = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = layer_of.get(name, first) >= first and id(parameter) not in outer
+
+
+def _first_trained(count: int, upper_layers: int | None) -> int:
+    if upper_layers is not None and upper_layers > count:
+        raise UsageFault(f"spec.training.upperLayers: got {upper_layers}: expected at most the model's {count}")
+    return count - (upper_layers or count)
 
 
 def save_trained(trainer: CachedReferenceTrainer, initial: Path, output: Path) -> None:
