@@ -15,6 +15,7 @@ from hardening_api.base import (
     Count,
     Digest,
     ExpectationError,
+    Proportion,
     ShortText,
     Text,
     Timestamp,
@@ -122,6 +123,8 @@ class ScoreConfig(Contract):
     """Originals per attacked pair."""
     benign_share: Annotated[float, Field(ge=0, le=10)]
     """Benign pairs per attacked pair."""
+    benign_attacked_share: Proportion = 0.0
+    """Benign pairs behind a chosen lead-in, as a share of the benign ones."""
 
 
 class TrainConfig(Contract):

@@ -52,6 +52,8 @@ class Scoring(Contract):
     """Divide each log-probability by its number of answer tokens."""
     epsilon: Annotated[float, Field(ge=0, le=1e6)] = 0.1
     """Drop a prompt whose variants' R differ by less than this, in nats."""
+    pairs_per_prompt: Annotated[int, Field(ge=1, le=32)] = 1
+    """Attacker pairs made of one prompt: highest R against lowest, second highest against second lowest, ..."""
 
 
 class DeepSpeed(Contract):
@@ -87,6 +89,12 @@ class RoleTraining(Contract):
     """Overrides `spec.training.nllWeight`."""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Overrides `spec.training.epochs`."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Overrides `spec.training.batchSize`."""
+    method: Literal["LoRA", "Full"] | None = None
+    """Overrides `spec.training.method`."""
+    upper_layers: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Overrides `spec.training.upperLayers`."""
 
 
 class Training(Contract):
@@ -126,6 +134,9 @@ class Training(Contract):
     """Original (not attacked) pairs, as a share of the attacked ones."""
     benign_share: Annotated[float, Field(ge=0, le=10)] = 0.5
     """Benign pairs (helpful over refusal), as a share of the attacked ones; needs `data.benignPreferences`."""
+    benign_attacked_share: Proportion = 0.5
+    """Share of the benign pairs that stand behind a lead-in chosen for a harmful prompt, so that the lead-in itself is
+    no cue to refuse; needs a template that keeps the request."""
     attacker: RoleTraining = RoleTraining()
     """Overrides for the attacker's training."""
     defender: RoleTraining = RoleTraining()

@@ -146,7 +146,7 @@ class Draft:
                 "best": self._best(),
                 "promoted": self.promoted,
                 "decisions": self.decisions,
-                "summary": figures.summary(entries, self.promoted and self.promoted.round),
+                "summary": figures.summary(entries, self.promoted.round if self.promoted else None),
             }
         )
         ledger = self.ledger

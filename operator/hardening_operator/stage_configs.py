@@ -135,6 +135,7 @@ def _score(spec: HardeningRunSpec, round_number: int, shard: Shard) -> ScoreConf
         settings=spec.attacker,
         benign_preferences=spec.data.benign_preferences,
         original_share=spec.training.original_share,
+        benign_attacked_share=spec.training.benign_attacked_share,
         benign_share=spec.training.benign_share,
     )
 

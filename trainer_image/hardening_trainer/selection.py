@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,14 @@ class Selected:
 
     chosen: dict[str, Any]
     """Greatest R: the defender's attacked prompt, the attacker's chosen output."""
-    rejected: dict[str, Any]
-    """Least R, or an invalid variant where only one is valid: the attacker's rejected output."""
+    pairs: tuple[tuple[dict[str, Any], dict[str, Any]], ...]
+    """The attacker's (chosen, rejected): greatest R against least, and inwards; where only one is valid, that one
+    against an invalid variant."""
 
 
-def select(rows: Sequence[dict[str, Any]], scores: dict[int, float], epsilon: float) -> Selected | str:
+def select(
+    rows: Sequence[dict[str, Any]], scores: dict[int, float], epsilon: float, most_pairs: int = 1
+) -> Selected | str:
     """Choose among one prompt's variants; `scores` is R by variant index, of the valid ones.
 
     Returns the reason where the prompt gives no pair.
@@ -35,11 +38,24 @@ def select(rows: Sequence[dict[str, Any]], scores: dict[int, float], epsilon: fl
         return NO_VALID
     found = select_pair([scores[row["variant_index"]] for row in valid], epsilon)
     if found is not None:
-        return Selected(valid[found[0]], valid[found[1]])
+        return Selected(valid[found[0]], tuple(_inwards(valid, scores, epsilon, most_pairs)))
     worse = next((row for row in rows if row["status"] in _TEACHABLE), None)
     if len(valid) == 1 and worse is not None:
-        return Selected(valid[0], worse)
+        return Selected(valid[0], ((valid[0], worse),))
     return SPREAD
+
+
+def _inwards(
+    valid: Sequence[dict[str, Any]], scores: dict[int, float], epsilon: float, most_pairs: int
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield (highest, lowest), (second highest, second lowest), ... while they spread by `epsilon`."""
+    left: list[float | None] = [scores[row["variant_index"]] for row in valid]
+    for _ in range(most_pairs):
+        found = select_pair(left, epsilon)
+        if found is None:
+            return
+        yield valid[found[0]], valid[found[1]]
+        left[found[0]] = left[found[1]] = None
 
 
 def times(position: int, share: float) -> int:

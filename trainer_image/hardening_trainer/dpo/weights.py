@@ -54,7 +54,8 @@ def freeze_lower_layers(model: PreTrainedModel, upper_layers: int | None) -> Non
         return
     layer_of = {name: int(match[1]) for name, _ in model.named_parameters() if (match := _LAYER.search(name))}
     first = _first_trained(max(layer_of.values()) + 1, upper_layers)
-    outer = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    ends: tuple[Any, ...] = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
+    outer = {id(end.weight) for end in ends}
     for name, parameter in model.named_parameters():
         parameter.requires_grad = layer_of.get(name, first) >= first and id(parameter) not in outer
 

@@ -98,7 +98,7 @@ def _select(rows: Sequence[Row], scores: dict[Key, float], config: ScoreConfig) 
     for _, group in groupby(rows, key=lambda row: row["position"]):
         variants = list(group)
         own = {row["variant_index"]: scores[_key(row)] for row in variants if _key(row) in scores}
-        found = select(variants, own, config.scoring.epsilon)
+        found = select(variants, own, config.scoring.epsilon, config.scoring.pairs_per_prompt)
         if isinstance(found, Selected):
             selected.append(found)
         else:
@@ -191,19 +191,29 @@ class _Scorer:
         ]
 
     def _benign_pairs(self, selected: Sequence[Selected]) -> list[tuple[Item, str]]:
-        return [
-            (Item(pair.prompt, pair.preferred, pair.dispreferred), "benign")
-            for one in selected
-            for index in companions(one.chosen["position"], self._config.benign_share, len(self._benign))
-            for pair in (self._benign[index],)
-        ]
+        found = []
+        for one in selected:
+            for index in companions(one.chosen["position"], self._config.benign_share, len(self._benign)):
+                pair = self._benign[index]
+                prompt = self._behind_lead_in(pair, one.chosen)
+                found.append((Item(prompt, pair.preferred, pair.dispreferred), "benign"))
+        return found
+
+    def _behind_lead_in(self, pair: Pair, chosen: Row) -> str:
+        """Return the benign prompt, a share of them behind the lead-in that was chosen for a harmful prompt."""
+        template = TEMPLATES[self._config.settings.template]
+        drawn = noise_key(f"{self._context.config.seed}/lead-in/{pair.id}/{chosen['prompt_id']}") / 2**64
+        if not template.keeps_request or drawn >= self._config.benign_attacked_share:
+            return pair.prompt
+        return template.compose(pair.prompt, chosen["written"])
 
     def attacker_pairs(self, selected: Sequence[Selected]) -> list[Row]:
         """The attacker's own words, chosen over rejected, with its reference's log-probabilities."""
         template = TEMPLATES[self._config.settings.template]
         items = [
-            Item(template.fill(one.chosen["prompt"]), one.chosen["written"], one.rejected["written"])
+            Item(template.fill(one.chosen["prompt"]), chosen["written"], rejected["written"])
             for one in selected
+            for chosen, rejected in one.pairs
         ]
         scored = self._passes.run("attacker", self._models.attacker_reference, items)
         return [_pair(item, one.first, one.second, "attacker") for item, one in zip(items, scored, strict=True)]
