@@ -14,14 +14,15 @@ import pytest
 
 from hardening_api.stage import RESULT_LIMIT_BYTES, StageConfig, StageResult, stage_folder
 from hardening_trainer.scoring import direct_harmfulness
-from tests.support.stage_configs import attack_config, stage_config
+from tests.support.stage_configs import SAMPLING, attack_config, stage_config, terse_model
 from tests.support.tiny_model import build_tiny_model
 from tests.trainer.stage_process import finish, run, send, start, wait_until
 
-PROMPTS = 30
+PROMPTS = 18
 MARK = "marmalade"
 """In every prompt, so that text that leaks is found."""
-SETTINGS = {"template": "lead-in-v1", "variantsPerPrompt": 4}
+VARIANTS = 8
+SETTINGS = {"template": "rewrite-v1", "variantsPerPrompt": VARIANTS, "minFaithfulness": 0.0}
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,11 @@ def reference_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("models") / "reference", seed=1)
 
 
+@pytest.fixture(scope="session")
+def attacker(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return terse_model(tiny_model, tmp_path_factory.mktemp("models") / "terse")
+
+
 class Setting:
     """A workspace, a model and data; configs of the two stages on them."""
 
@@ -65,7 +71,7 @@ class Setting:
             "reference": {"source": {"uri": f"file://{reference or self.model}"}},
             "attackerReference": {"source": {"uri": f"file://{self.model}"}},
             "scoring": {"alpha": alpha},
-            "settings": SETTINGS,
+            "settings": {**SETTINGS, "sampling": SAMPLING},
             "benignPreferences": {"uri": f"file://{self.data}/benign.jsonl"},
             "originalShare": 0.5,
             "benignShare": 0.5,
@@ -78,15 +84,15 @@ class Setting:
 
 
 @pytest.fixture
-def setting(tmp_path: Path, tiny_model: Path, data: Path) -> Setting:
-    return Setting(tmp_path / "workspace", tiny_model, data)
+def setting(tmp_path: Path, attacker: Path, data: Path) -> Setting:
+    return Setting(tmp_path / "workspace", attacker, data)
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, data: Path) -> Setting:
+def done(tmp_path_factory: pytest.TempPathFactory, attacker: Path, data: Path) -> Setting:
     """A workspace where Attack is done and Score too: read it only."""
     folder = tmp_path_factory.mktemp("done")
-    setting = Setting(folder / "workspace", tiny_model, data)
+    setting = Setting(folder / "workspace", attacker, data)
     for config in (setting.attack(), setting.score()):
         finished = run(config, folder / config.stage)
         assert finished.code == 0, finished.log
@@ -100,11 +106,11 @@ def copied(setting: Setting, done: Setting) -> Setting:
 
 def test_an_attack_leaves_k_variants_of_every_prompt_and_says_so(done: Setting) -> None:
     rows = done.table(done.attack(), "variants.parquet")
-    assert len(rows) == 4 * PROMPTS
+    assert len(rows) == VARIANTS * PROMPTS
     assert {row["prompt_id"] for row in rows} == {f"preferences-{index}" for index in range(PROMPTS)}
     valid = [row for row in rows if row["status"] == "Valid"]
-    assert valid
-    assert all(row["variant"] == f"{row['written']} {row['prompt']}" for row in valid)
+    assert len(valid) > PROMPTS
+    assert all(row["variant"] == row["written"] for row in valid)
     assert [row["position"] for row in rows] == sorted(row["position"] for row in rows)
 
 
@@ -152,7 +158,7 @@ def test_the_attacker_learns_its_own_words_for_the_filled_template(done: Setting
     pairs = done.table(done.score(), "attacker-pairs.parquet")
     assert pairs
     for pair in pairs:
-        assert pair["prompt"].startswith("Write one sentence")
+        assert pair["prompt"].startswith("Reword the request")
         assert {pair["chosen"], pair["rejected"]} <= written
         assert pair["chosen"] != pair["rejected"]
 
@@ -168,9 +174,9 @@ def test_finished_stages_do_nothing_when_started_again(setting: Setting, done: S
     assert finished.result["attack"]["prompts"] == PROMPTS
 
 
-def test_changed_data_is_attacked_anew(tmp_path: Path, tiny_model: Path, data: Path) -> None:
+def test_changed_data_is_attacked_anew(tmp_path: Path, attacker: Path, data: Path) -> None:
     own = shutil.copytree(data, tmp_path / "data")
-    setting = Setting(tmp_path / "workspace", tiny_model, own)
+    setting = Setting(tmp_path / "workspace", attacker, own)
     small = {"settings": {"promptsPerRound": 2}}
     assert run(setting.attack(**small), tmp_path / "home").code == 0
     rows = (own / "preferences.jsonl").read_text()
@@ -296,8 +302,8 @@ def test_a_corrupted_table_is_refused_before_any_model_loads(setting: Setting, d
     assert "Traceback" not in finished.log
 
 
-def test_truncated_weights_are_refused_in_words(tmp_path: Path, tiny_model: Path, data: Path) -> None:
-    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+def test_truncated_weights_are_refused_in_words(tmp_path: Path, attacker: Path, data: Path) -> None:
+    broken = shutil.copytree(attacker, tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     finished = run(Setting(tmp_path / "workspace", broken, data).attack(), tmp_path / "home")
@@ -307,7 +313,7 @@ def test_truncated_weights_are_refused_in_words(tmp_path: Path, tiny_model: Path
 
 
 def test_a_disk_that_fills_up_ends_with_75_and_the_next_run_succeeds(setting: Setting, tmp_path: Path) -> None:
-    finished = run(setting.attack(), tmp_path / "home", largest_file=4500)
+    finished = run(setting.attack(), tmp_path / "home", largest_file=2000)
     assert (finished.code, finished.result["reason"]) == (75, "WorkspaceFull"), finished.log
     assert "Traceback" not in finished.log
     assert run(setting.attack(), tmp_path / "home").code == 0

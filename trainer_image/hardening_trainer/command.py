@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from hardening_api.stage import FOLDERS, StageConfig, StageResult
 from hardening_api.status import StageName
-from hardening_trainer.errors import EXIT_OK, StageError, UsageFault, as_stage_error
+from hardening_trainer import judge_file, score_file
+from hardening_trainer.errors import EXIT_OK, StageError, UsageFault, as_stage_error, validation_lines
 from hardening_trainer.progress import Progress
 from hardening_trainer.runtime import StageFunction, Surroundings, failure, run_stage
 from hardening_trainer.signals import StopSignal
@@ -50,12 +49,14 @@ def main(arguments: Sequence[str]) -> int:
         stop.install()
         return run_command(STAGES[given.command], given, stop)
     try:
-        entry: Callable[[Any], int] = importlib.import_module(given.module).main
-        return entry(given)
+        for line in {"score-file": score_file.lines, "judge-file": judge_file.lines}[given.command](given, os.environ):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
     except Exception as error:
         known = as_stage_error(error)
         log.error("%s: %s", known.reason, known.message)
         return known.exit_code
+    return EXIT_OK
 
 
 def set_up_logging() -> None:
@@ -113,26 +114,10 @@ def read_config(path: Path, stage: StageName) -> StageConfig:
     except OSError as error:
         raise UsageFault(f"{path}: {error.strerror}: expected a readable StageConfig") from error
     except ValidationError as error:
-        raise UsageFault("\n".join(_lines(path, error))) from error
+        raise UsageFault("\n".join(validation_lines(str(path), error))) from error
     if config.stage != stage:
         raise UsageFault(f"{path}: stage: got {config.stage}: expected {stage}, as the command says")
     return config
-
-
-def _lines(path: Path, error: ValidationError) -> list[str]:
-    lines = []
-    for detail in error.errors(include_url=False):
-        where = ".".join(str(part) for part in detail["loc"])
-        reason = detail["msg"].removeprefix("Value error, ")
-        if reason.startswith("at="):
-            field, _, reason = reason.removeprefix("at=").partition(";")
-            where = f"{where}.{field}" if where else field
-            reason = f"expected {reason}"
-        shown = (
-            "" if isinstance(detail["input"], dict | list) else f"got {json.dumps(detail['input'], default=str)[:80]}: "
-        )
-        lines.append(f"{path}: {where or 'document'}: {shown}{reason}")
-    return lines
 
 
 def _default_result(config: Path) -> Path:
@@ -169,4 +154,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="the StageConfig, JSON")
         command.add_argument("--result", type=Path, help="where the StageResult goes")
         command.add_argument("--metrics-port", type=int, help="serve /metrics here; 0 takes any free port")
+    score_file.add_arguments(commands.add_parser("score-file", help="print R of every row of a file"))
+    judge_file.add_arguments(commands.add_parser("judge-file", help="print a verdict on every row of a file"))
     return parser

@@ -11,9 +11,11 @@ hold prompt or answer text.
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 EXIT_OK = 0
 EXIT_SOFTWARE = 70
@@ -90,6 +92,23 @@ _BY_NAME: dict[str, type[StageError]] = {
     "JudgeUnavailable": Unavailable,
 }
 """Failures of parts that take seconds to import (torch), hence by name. Their own words are fit to show."""
+
+
+def validation_lines(place: str, error: ValidationError) -> list[str]:
+    """Return one line a refused field: `PLACE: path.to.field: got VALUE: what was expected`."""
+    lines = []
+    for detail in error.errors(include_url=False):
+        where = ".".join(str(part) for part in detail["loc"])
+        reason = detail["msg"].removeprefix("Value error, ")
+        if reason.startswith("at="):
+            field, _, reason = reason.removeprefix("at=").partition(";")
+            where = f"{where}.{field}" if where else field
+            reason = f"expected {reason}"
+        shown = (
+            "" if isinstance(detail["input"], dict | list) else f"got {json.dumps(detail['input'], default=str)[:80]}: "
+        )
+        lines.append(f"{place}: {where or 'document'}: {shown}{reason}")
+    return lines
 
 
 def as_stage_error(error: BaseException) -> StageError:

@@ -19,14 +19,14 @@ LISTED_FAULTS = 5
 _PREFERRED, _DISPREFERRED = ("preferred", "chosen"), ("dispreferred", "rejected")
 
 
-def read_pairs(source: DataSource, environ: Mapping[str, str]) -> PairTable:
+def read_pairs(source: DataSource, environ: Mapping[str, str], keep_equal: bool = False) -> PairTable:
     """Read preference rows: prompt, preferred and dispreferred answer.
 
-    Pairs that teach nothing (equal answers; in transcripts also empty answers or two different prompts) are
-    dropped and counted. Raises DataFault, which names up to five lines but never shows their text, when rows are
-    malformed or none is left; UsageFault and Unavailable as `sources.opened` does.
+    Pairs that teach nothing (equal answers unless `keep_equal`; in transcripts also empty answers or two different
+    prompts) are dropped and counted. Raises DataFault, which names up to five lines but never shows their text,
+    when rows are malformed or none is left; UsageFault and Unavailable as `sources.opened` does.
     """
-    rows, reader, revision = _read(source, environ, answers=True)
+    rows, reader, revision = _read(source, environ, answers=True, keep_equal=keep_equal)
     pairs = [Pair(row.id, row.prompt, row.preferred, row.dispreferred) for row in rows]  # type: ignore[arg-type]
     return PairTable(pairs, reader.digest, dict(reader.dropped), revision)
 
@@ -37,11 +37,13 @@ def read_prompts(source: DataSource, environ: Mapping[str, str]) -> PromptTable:
     return PromptTable(rows, reader.digest, dict(reader.dropped), revision)
 
 
-def _read(source: DataSource, environ: Mapping[str, str], answers: bool) -> tuple[list[Prompt], _Reader, str | None]:
+def _read(
+    source: DataSource, environ: Mapping[str, str], answers: bool, keep_equal: bool = False
+) -> tuple[list[Prompt], _Reader, str | None]:
     with opened(source, environ) as open_source:
         last = None if source.limit is None else source.offset + source.limit
         raw = islice(open_source.rows, source.offset, last)
-        reader = _Reader(source, answers, open_source.place)
+        reader = _Reader(source, answers, keep_equal, open_source.place)
         rows = reader.read(raw)
     if not rows and not reader.dropped:
         where = f" after offset {source.offset}" if source.offset else ""
@@ -65,8 +67,8 @@ class _Columns:
 class _Reader:
     """Reads the rows of one source and collects what is wrong with them."""
 
-    def __init__(self, source: DataSource, answers: bool, place: str) -> None:
-        self._source, self._answers, self._place = source, answers, place
+    def __init__(self, source: DataSource, answers: bool, keep_equal: bool, place: str) -> None:
+        self._source, self._answers, self._keep_equal, self._place = source, answers, keep_equal, place
         self._faults: list[str] = []
         self._fault_count = 0
         self._lines: dict[str, int] = {}
@@ -159,7 +161,7 @@ class _Reader:
         self._hash.update(line.encode() + b"\n")
 
     def _row(self, row: RawRow, prompt: str, preferred: str | None, dispreferred: str | None) -> Prompt | None:
-        if self._answers and preferred == dispreferred:
+        if self._answers and preferred == dispreferred and not self._keep_equal:
             self.dropped["SameAnswers"] += 1
             return None
         identity = self._identity(row, prompt)
