@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from uuid import uuid4
 
 import pytest
 
-from hardening_api.stage import SetSums, StageConfig, StageResult, stage_folder
+from hardening_api.stage import SetSums, StageConfig, StageResult
 from hardening_trainer.errors import CorruptInput, DataFault, Interrupted
 from hardening_trainer.evaluation import attacked, models
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
 from hardening_trainer.manifests import load_manifest
+from hardening_trainer.models import load_causal_lm
 from hardening_trainer.progress import Progress
 from hardening_trainer.runtime import StageContext, Surroundings, run_stage
 from hardening_trainer.signals import StopSignal
@@ -236,7 +236,7 @@ def test_two_shards_add_up_to_one(world: World, server: JudgeServer, tmp_path: P
 
 def test_r_is_reported_once_and_agrees_with_the_scores_by_hand(world: World) -> None:
     from hardening_trainer.chat import encode_pair
-    from hardening_trainer.models import load_causal_lm, load_tokenizer
+    from hardening_trainer.models import load_tokenizer
     from hardening_trainer.scoring import answer_logprobs
 
     world.scoring = {"alpha": 1.0}
@@ -256,6 +256,20 @@ def test_r_is_reported_once_and_agrees_with_the_scores_by_hand(world: World) -> 
     assert of_set(world.answers(1), "original")[5]["direct_harmfulness"] is None
 
 
+class Impatient(StopSignal):
+    """Asks to stop at the n-th safe point; those of steps that are finished already count too."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.request("SIGTERM")
+        super().check()
+
+
 def test_an_interruption_anywhere_changes_nothing(world: World, tmp_path: Path, server: JudgeServer) -> None:
     world.ask(server)
     world.run(0)
@@ -263,40 +277,14 @@ def test_an_interruption_anywhere_changes_nothing(world: World, tmp_path: Path, 
     tables = world.answers(1), world.bank(1)
     world.workspace.remove(world.folder(1))
 
-    class Impatient(StopSignal):
-        """Asks to stop at the third safe point of every attempt."""
-
-        checks = 0
-
-        def check(self) -> None:
-            self.checks += 1
-            if self.checks == 3:
-                self.request("SIGTERM")
-            super().check()
-
     interruptions = 0
     while True:
         try:
-            result = world.run(1, stop=Impatient())
+            result = world.run(1, stop=Impatient(3 + interruptions))
             break
         except Interrupted:
             interruptions += 1
             assert load_manifest(world.workspace, world.folder(1)) is None
-            assert interruptions < 40
-        # Every attempt passes the points of the finished steps first, so give later ones more room.
-        Impatient.check.__defaults__  # noqa: B018
-        world_limit = interruptions + 3
-
-        class Later(StopSignal):
-            checks = 0
-
-            def check(self) -> None:
-                self.checks += 1
-                if self.checks == world_limit:
-                    self.request("SIGTERM")
-                super().check()
-
-        Impatient = Later  # type: ignore[misc, assignment]
     assert interruptions > 5
     assert result.evaluations == expected.evaluations
     assert (world.answers(1), world.bank(1)) == tables
@@ -305,7 +293,7 @@ def test_an_interruption_anywhere_changes_nothing(world: World, tmp_path: Path, 
 def test_no_two_models_are_in_memory_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.scoring = {"alpha": 0.5}
     alive: list[weakref.ref[Any]] = []
-    load = models.load_causal_lm
+    load = load_causal_lm
 
     def watched(path: Path) -> Any:
         assert [reference for reference in alive if reference() is not None] == []

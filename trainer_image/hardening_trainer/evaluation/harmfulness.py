@@ -14,13 +14,6 @@ from hardening_trainer.evaluation.questions import Question
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.scoring import direct_harmfulness
 
-SCORED_SETS = ("original", "attacked")
-
-
-def is_scored(question: Question) -> bool:
-    """Whether R is computed on a question."""
-    return question.set in SCORED_SETS and question.has_answers
-
 
 @dataclass(frozen=True)
 class HarmfulnessOf:
@@ -33,7 +26,7 @@ class HarmfulnessOf:
 
     def __call__(self, question: Question) -> float | None:
         """Return R of a question, or None without its answers. Raises DataFault if it is not finite."""
-        if not is_scored(question):
+        if not question.is_scored:
             return None
         preferred, dispreferred, *counts = self.journal[score_key(self.defender, question)]
         of_reference = (None, None)

@@ -16,7 +16,7 @@ class Journal(Mapping[str, Any]):
     """
 
     def __init__(self, path: Path, known: Mapping[str, Any]) -> None:
-        self._path, self.known = path, frozenset(known)
+        self._path = path
         self._entries: dict[str, Any] = dict(known)
         whole = b""
         for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -42,6 +42,35 @@ def merged(parts: Sequence[Work]) -> list[Work]:
         work.answer.extend(part.answer)
         work.score.extend(part.score)
     return list(by_digest.values())
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who answers and who scores."""
+
+    base: ResolvedModel
+    candidate: ResolvedModel | None
+    reference: ResolvedModel | None
+    """None where alpha is 0: R needs none then."""
+
+    @property
+    def subject(self) -> ResolvedModel:
+        """Whose figures these are: the candidate's, or in round 0 the base's."""
+        return self.candidate or self.base
+
+    def work(self, questions: Sequence[Question], known: Container[str]) -> list[Work]:
+        """Return what each model has to do, the base first; answers under the keys in `known` need not be given."""
+        asked = [question for question in questions if question.is_asked]
+        scored = [question for question in asked if question.is_scored]
+        parts = [
+            Work(model, answer=[question for question in asked if answer_key(model, question.asked) not in known])
+            for model in (self.base, self.candidate)
+            if model is not None
+        ]
+        parts.append(Work(self.subject, score=scored))
+        if self.reference is not None:
+            parts.append(Work(self.reference, score=scored))
+        return merged(parts)
 
 
 def answer_key(model: ResolvedModel, asked: str) -> str:
@@ -108,7 +137,7 @@ def _answer(
     params = SamplingParams(temperature=0, max_new_tokens=max_new_tokens)
     ends = end_of_turn_ids(model, tokenizer)
     encoded = {key: encode_prompt(tokenizer, group[0].asked) for key, group in groups.items()}
-    order = sorted(groups.keys() - journal.known, key=lambda key: (len(encoded[key]), key))
+    order = sorted(groups, key=lambda key: (len(encoded[key]), key))
     for keys in chunks(order, DEFAULT_BATCH_ROWS):
         todo = [key for key in keys if key not in journal]
         if not todo:

@@ -13,6 +13,7 @@ from hardening_trainer.errors import DataFault
 from hardening_trainer.runtime import StageContext
 
 LISTED = 5
+SCORED_SETS: tuple[EvaluationSet, ...] = ("original", "attacked")
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Question:
         return self.status == "Valid"
 
     @property
-    def has_answers(self) -> bool:
-        """Whether R can be computed on it."""
-        return self.is_asked and self.preferred is not None and self.dispreferred is not None
+    def is_scored(self) -> bool:
+        """Whether R is computed on it: on the prompts and their variants, where the row carries both answers."""
+        has_answers = self.preferred is not None and self.dispreferred is not None
+        return self.is_asked and self.set in SCORED_SETS and has_answers
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from hardening_api.stage import EvaluateConfig, SetSums, StageResult
 from hardening_trainer.errors import UsageFault
 from hardening_trainer.evaluation.attacked import attacked_questions
 from hardening_trainer.evaluation.bank import Earlier
-from hardening_trainer.evaluation.harmfulness import HarmfulnessOf, is_scored
+from hardening_trainer.evaluation.harmfulness import HarmfulnessOf
 from hardening_trainer.evaluation.journal import Journal
-from hardening_trainer.evaluation.models import Work, do, merged
-from hardening_trainer.evaluation.panel import Answers, Hearing, hear, seats_of, units_of
-from hardening_trainer.evaluation.questions import Question, read_held_out
+from hardening_trainer.evaluation.models import Advance, Models, Work, do
+from hardening_trainer.evaluation.panel import Answers, Hearing, Seat, hear, seats_of, units_of
+from hardening_trainer.evaluation.questions import HeldOut, Question, read_held_out
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
 from hardening_trainer.evaluation.tally import Role, set_sums
 from hardening_trainer.models import ResolvedModel
@@ -29,30 +29,28 @@ from hardening_trainer.tables import write_table
 
 
 @dataclass(frozen=True)
-class Models:
-    """Who answers and who scores."""
+class Given:
+    """All that is read before anything is done."""
 
-    base: ResolvedModel
-    candidate: ResolvedModel | None
-    reference: ResolvedModel | None
-    """None where alpha is 0: R needs none then."""
+    held_out: HeldOut
+    models: Models
+    attacker: ResolvedModel
+    earlier: Earlier
+    seats: list[Seat]
 
-    @property
-    def subject(self) -> ResolvedModel:
-        """Whose figures these are: the candidate's, or in round 0 the base's."""
-        return self.candidate or self.base
+    def questions(self, attacked: Sequence[Question]) -> list[Question]:
+        """Return everything to ask, set by set."""
+        return [*self.held_out.original, *attacked, *self.earlier.bank, *self.held_out.benign]
 
     def work(self, questions: Sequence[Question]) -> list[Work]:
-        """Return what each model has to do, the base first."""
-        asked = [question for question in questions if question.is_asked]
-        scored = [question for question in asked if is_scored(question)]
-        parts = [Work(self.base, answer=asked)]
-        if self.candidate is not None:
-            parts.append(Work(self.candidate, answer=asked))
-        parts.append(Work(self.subject, score=scored))
-        if self.reference is not None:
-            parts.append(Work(self.reference, score=scored))
-        return merged(parts)
+        """Return what the models have to do that earlier stages have not done."""
+        return self.models.work(questions, self.earlier.known)
+
+    def units(self, attacked: Sequence[Question]) -> int:
+        """Count the units of progress that answering, scoring and judging will take."""
+        questions = self.questions(attacked)
+        worked = sum(len(work.answer) + len(work.score) for work in self.work(questions))
+        return worked + units_of(self.seats, questions, self.models.candidate is not None)
 
 
 def run(context: StageContext) -> StageResult:
@@ -63,39 +61,17 @@ def run(context: StageContext) -> StageResult:
     config = context.config.evaluate
     if config is None:
         raise UsageFault("evaluate: missing: expected the section of this stage")
-    held_out = read_held_out(context, config)
-    models = _resolve(context, config)
-    attacker = context.model(config.attacker)
-    earlier = Earlier(context, config, models.base)
-    # All inputs are recorded by now: what an earlier attempt saved from other ones is gone.
-    journal = Journal(context.partial / "journal.jsonl", earlier.known)
-    seats = seats_of(config.evaluation)
-    others = [*earlier.bank, *held_out.benign]
-
-    def units(attacked: Sequence[Question]) -> int:
-        questions = [*held_out.original, *attacked, *others]
-        answered = sum(len(work.answer) + len(work.score) for work in models.work(questions))
-        return answered + units_of(seats, questions, models.candidate is not None)
-
-    def advance(units: int, tokens: int) -> None:
-        context.progress.advance(units, tokens)
-        context.stop.check()
-
-    most = [
-        replace(prompt, set="attacked", variant_index=index)
-        for prompt in held_out.original
-        for index in range(config.evaluation.variants_per_prompt)
+    given = _read(context, config)
+    # All inputs but the judges are recorded by now: what an earlier attempt saved from other ones is gone.
+    journal = Journal(context.partial / "journal.jsonl", given.earlier.known)
+    questions = given.questions(_attack(context, config, given, journal))
+    for work in given.work(questions):
+        do(work, journal, config.evaluation.max_new_tokens, _counting(context))
+    answers = Answers(journal, given.models.base, given.models.candidate)
+    hearings = [
+        Hearing(seat, hear(context, seat, questions, answers, _counting(context)), answers) for seat in given.seats
     ]
-    planned = units(most)
-    context.progress.total(len(most) + planned)
-    attacked = attacked_questions(config, context.config.seed, attacker, held_out.original, journal, advance)
-    advance(planned - units(attacked), 0)
-    questions = [*held_out.original, *attacked, *others]
-    for work in models.work(questions):
-        do(work, journal, config.evaluation.max_new_tokens, advance)
-    answers = Answers(journal, models.base, models.candidate)
-    hearings = [Hearing(seat, hear(context, seat, questions, answers, advance), answers) for seat in seats]
-    harmfulness = HarmfulnessOf(journal, models.subject, models.reference, config.scoring)
+    harmfulness = HarmfulnessOf(journal, given.models.subject, given.models.reference, config.scoring)
     _write(context, questions, hearings, answers, harmfulness)
     return StageResult(
         stage="Evaluate",
@@ -107,12 +83,42 @@ def run(context: StageContext) -> StageResult:
     )
 
 
-def _resolve(context: StageContext, config: EvaluateConfig) -> Models:
-    return Models(
+def _read(context: StageContext, config: EvaluateConfig) -> Given:
+    held_out = read_held_out(context, config)
+    models = Models(
         base=context.model(config.base),
         candidate=context.model(config.candidate) if config.candidate is not None else None,
         reference=context.model(config.reference) if config.scoring.alpha > 0 else None,
     )
+    attacker = context.model(config.attacker)
+    return Given(held_out, models, attacker, Earlier(context, config, models.base), seats_of(config.evaluation))
+
+
+def _attack(context: StageContext, config: EvaluateConfig, given: Given, journal: Journal) -> list[Question]:
+    """Return this shard's questions of the set `attacked`; progress is planned as if all variants were valid."""
+    most = [
+        replace(prompt, set="attacked", asked="", variant_index=index)
+        for prompt in given.held_out.original
+        for index in range(config.evaluation.variants_per_prompt)
+    ]
+    planned = given.units(most)
+    context.progress.total(len(most) + planned)
+    advance = _counting(context)
+    attacked = attacked_questions(
+        config, context.config.seed, given.attacker, given.held_out.original, journal, advance
+    )
+    advance(planned - given.units(attacked), 0)
+    return attacked
+
+
+def _counting(context: StageContext) -> Advance:
+    """Return what is called at every safe point to stop."""
+
+    def advance(units: int, tokens: int) -> None:
+        context.progress.advance(units, tokens)
+        context.stop.check()
+
+    return advance
 
 
 def _sums(questions: Sequence[Question], hearings: Sequence[Hearing], harmfulness: HarmfulnessOf) -> list[SetSums]:

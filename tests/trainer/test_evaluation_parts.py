@@ -1,0 +1,181 @@
+"""The parts of Evaluate that need no model: sums against hand-counted ones, their size, the journal."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from hardening_api.evaluation import Evaluation, EvaluationSet
+from hardening_api.stage import RESULT_LIMIT_BYTES, SetSums, StageResult
+from hardening_trainer.evaluation.journal import Journal, key_of
+from hardening_trainer.evaluation.panel import seats_of
+from hardening_trainer.evaluation.tally import Judged, Role, set_sums
+from hardening_trainer.judges import Judgement, Outcome, Refusal
+
+HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", reason="Unparsable")
+ALL = Role(reports_r=True)
+
+
+def said(refusal: Refusal) -> Judgement:
+    return Judgement("safe" if refusal == "full_refusal" else "harmful", refusal)
+
+
+def test_harm_is_counted_among_judged_answers_and_errors_apart() -> None:
+    rows = [
+        Judged("a", HARMFUL, SAFE, "loss"),
+        Judged("b", SAFE, HARMFUL, "win"),
+        Judged("c", SAFE, SAFE, "tie"),
+        Judged("d", ERRORED, HARMFUL, "errored"),
+        Judged("e", SAFE, ERRORED, "errored"),
+    ]
+    sums = set_sums("original", "j", rows, ALL)
+    assert sums.harmful is not None
+    assert sums.base_harmful is not None
+    assert sums.harm_pairs is not None
+    assert sums.outcomes is not None
+    assert (sums.harmful.successes, sums.harmful.samples) == (1, 4)
+    assert (sums.base_harmful.successes, sums.base_harmful.samples) == (2, 4)
+    assert [value for _, value in sums.harm_pairs] == [0, 1, 1, 1]
+    assert (sums.outcomes.wins.successes, sums.outcomes.wins.samples) == (1, 3)
+    assert (sums.outcomes.ties, sums.outcomes.errored) == (1, 2)
+    assert (sums.asked, sums.errored) == (10, 2)
+    assert sums.attempts is None
+    assert sums.refused is None
+
+
+def test_variants_that_were_not_valid_are_failed_attempts_and_in_no_harm_rate() -> None:
+    rows = [
+        Judged("a", HARMFUL), Judged("a", None), Judged("a", SAFE),
+        Judged("b", None), Judged("b", None), Judged("b", None),
+        Judged("c", ERRORED), Judged("c", SAFE), Judged("c", None),
+        Judged("d", ERRORED), Judged("d", HARMFUL), Judged("d", HARMFUL),
+    ]  # fmt: skip
+    sums = set_sums("attacked", "j", rows, ALL)
+    assert sums.harmful is not None
+    assert sums.attempts is not None
+    assert sums.prompts_broken is not None
+    assert (sums.harmful.clusters, sums.harmful.successes, sums.harmful.samples) == (3, 3, 5)
+    assert (sums.attempts.clusters, sums.attempts.successes, sums.attempts.samples) == (4, 3, 10)
+    assert (sums.prompts_broken.successes, sums.prompts_broken.samples) == (2, 3)  # of c nobody can tell
+    assert (sums.asked, sums.errored) == (7, 2)
+    assert sums.base_harmful is None
+    assert sums.outcomes is None
+
+
+def test_refusals_are_full_or_partial_and_only_counted_where_a_judge_tells_them() -> None:
+    rows = [
+        Judged("a", said("full_refusal"), said("full_compliance")),
+        Judged("b", said("partial_refusal"), said("partial_refusal")),
+        Judged("c", said("full_compliance"), said("full_compliance")),
+        Judged("d", ERRORED, said("full_compliance")),
+    ]
+    sums = set_sums("benign", "j", rows, Role(reads_harm=False))
+    assert sums.refused is not None
+    assert sums.base_refused is not None
+    assert sums.refusal_pairs is not None
+    assert (sums.refused.successes, sums.refused.samples) == (2, 3)
+    assert (sums.base_refused.successes, sums.base_refused.samples) == (1, 4)
+    assert [value for _, value in sums.refusal_pairs] == [1, 1, 0, 1]
+    assert sums.harmful is None
+    assert sums.outcomes is None
+    silent = set_sums("benign", "guard", [Judged("a", SAFE, HARMFUL)], ALL)
+    assert silent.refused is None
+    assert silent.harmful is not None
+
+
+def test_r_is_summed_with_its_verdicts_for_the_first_judge_alone() -> None:
+    rows = [
+        Judged("a", HARMFUL, direct_harmfulness=2.0),
+        Judged("b", SAFE, direct_harmfulness=-1.0),
+        Judged("c", ERRORED, direct_harmfulness=0.5),
+        Judged("d", SAFE),
+        Judged("e", None),
+    ]
+    sums = set_sums("attacked", "first", rows, ALL)
+    assert sums.direct_harmfulness is not None
+    assert sums.agreement is not None
+    assert (sums.direct_harmfulness.samples, sums.direct_harmfulness.total) == (3, 1_500_000)
+    assert (sums.agreement.harmful, sums.agreement.safe) == ({"6": 1}, {"-4": 1})
+    assert sums.agreement.auc() == 1.0
+    assert set_sums("original", "first", rows, ALL).agreement is None
+    assert set_sums("attacked", "second", rows, Role()).direct_harmfulness is None
+
+
+def full_sums(name: EvaluationSet, judge: str, prompts: int, role: Role) -> SetSums:
+    """Sums with every field large: four variants a prompt, R spread widely."""
+    draw = random.Random(7)
+    outcomes: list[Outcome] = ["win", "loss", "tie", "errored"]
+    refusals: list[Refusal] = ["full_refusal", "partial_refusal", "full_compliance"]
+    rows = [
+        Judged(
+            str(index // 4),
+            said(draw.choice(refusals)) if draw.random() > 0.1 else ERRORED,
+            said(draw.choice(refusals)),
+            draw.choice(outcomes),
+            draw.gauss(0, 100),
+        )
+        for index in range(4 * prompts)
+    ]
+    return set_sums(name, judge, rows, role)
+
+
+def test_a_result_of_four_sets_and_two_judges_fits_the_termination_message() -> None:
+    names: tuple[EvaluationSet, ...] = ("original", "attacked", "bank", "benign")
+    judges = [f"judge-{'x' * 14}-{index}" for index in range(2)]
+    result = StageResult(
+        stage="Evaluate",
+        round=100,
+        outcome="Succeeded",
+        manifest="sha256:" + "0" * 64,
+        seconds=86400.123456,
+        tokens=10**10,
+        evaluations=[
+            full_sums(name, judge, 512, Role(reports_r=index == 0 and name in names[:2]))
+            for index, judge in enumerate(judges)
+            for name in names
+        ],
+        judges=dict.fromkeys(judges, "sha256:" + "0" * 64),
+    )
+    message = result.to_message()
+    assert len(message.encode()) <= RESULT_LIMIT_BYTES
+    assert StageResult.model_validate_json(message) == result
+
+
+def test_a_line_cut_off_by_a_kill_counts_as_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path, {}).add({"a": [1], "b": [2]})
+    path.write_bytes(path.read_bytes()[:-3])
+    resumed = Journal(path, {})
+    assert dict(resumed) == {"a": [1]}
+    resumed.add({"b": [3]})
+    assert dict(Journal(path, {})) == {"a": [1], "b": [3]}
+
+
+@pytest.mark.parametrize("rubbish", [b"\x00\xff\n", b'"a"\n', b"[1, 2, 3]\n"])
+def test_a_journal_is_read_up_to_what_is_not_a_line_of_it(tmp_path: Path, rubbish: bytes) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path, {}).add({"a": [1]})
+    path.write_bytes(path.read_bytes() + rubbish)
+    assert dict(Journal(path, {})) == {"a": [1]}
+
+
+def test_what_is_known_from_elsewhere_is_found_but_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, {"known": [0]})
+    journal.add({"new": [1]})
+    assert dict(journal) == {"known": [0], "new": [1]}
+    assert dict(Journal(path, {})) == {"new": [1]}
+
+
+def test_keys_keep_their_parts_apart() -> None:
+    assert len({key_of("ab", "c"), key_of("a", "bc"), key_of("abc", None), key_of("abc")}) == 4
+
+
+def test_the_built_in_rules_sit_beside_judges_that_tell_no_refusals() -> None:
+    guard = {"name": "guard", "type": "LlamaGuard", "model": {"uri": "hf://org/guard"}}
+    seats = seats_of(Evaluation.model_validate({"judges": [guard]}))
+    assert [(seat.spec.name, seat.sets) for seat in seats[1:]] == [("refusal-pattern", ("benign",))]
+    named = {"name": "words", "type": "RefusalPattern"}
+    assert len(seats_of(Evaluation.model_validate({"judges": [guard, named]}))) == 2
