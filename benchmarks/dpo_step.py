@@ -91,7 +91,7 @@ def run_arm(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     device = find_device(training)
     settings = dpo_arguments(job, device, AutoConfig.from_pretrained(job.model))
     model = load_causal_lm(given.model, weights_dtype(training, device), settings.device)
-    adapter = lora_config(model, training.lora) if method == "LoRA" else None
+    adapter = lora_config(model, training.lora, training.upper_layers) if method == "LoRA" else None
     times = StepTimes()
     tokenizer = load_tokenizer(given.model)
     if who == "ours":
