@@ -30,26 +30,33 @@ Comparison = tuple[str, str, str]
 @contextmanager
 def opened(context: StageContext, spec: JudgeSpec) -> Iterator[Judge]:
     """Build the judge of a spec's entry, record its digest, and free what it used at the end of the block."""
-    given: dict[str, Any] = {}
-    if isinstance(spec.model, ModelSource):
-        resolved = context.model(Weights(source=spec.model))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        given = {"model_path": resolved.path, "model_digest": resolved.digest, "device": device}
-    with httpx.Client() as client:
-        if spec.type == "OpenAI":
-            limits = Limits(
-                timeout_s=spec.timeout_seconds,
-                max_retries=spec.max_retries,
-                requests_per_minute=spec.requests_per_minute,
-                max_requests=spec.max_requests,
-            )
-            key = read_secret(spec.secret_ref, "apiKey", context.environ)
-            given = {"base_url": spec.base_url, "model": spec.model, "api_key": key, "limits": limits, "client": client}
+    with _needs(context, spec) as given:
         judge = build_judge(name=spec.name, type=spec.type, threshold=spec.threshold, **given)
         context.record_input(f"judge:{spec.name}", judge.digest)
         yield judge
-    del judge
-    free_memory()
+        del judge
+
+
+@contextmanager
+def _needs(context: StageContext, spec: JudgeSpec) -> Iterator[dict[str, Any]]:
+    """What the type of a judge needs beside its name: a model, or a connection."""
+    if isinstance(spec.model, ModelSource):
+        resolved = context.model(Weights(source=spec.model))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        yield {"model_path": resolved.path, "model_digest": resolved.digest, "device": device}
+        free_memory()
+    elif spec.type == "OpenAI":
+        limits = Limits(
+            timeout_s=spec.timeout_seconds,
+            max_retries=spec.max_retries,
+            requests_per_minute=spec.requests_per_minute,
+            max_requests=spec.max_requests,
+        )
+        key = read_secret(spec.secret_ref, "apiKey", context.environ)
+        with httpx.Client() as client:
+            yield {"base_url": spec.base_url, "model": spec.model, "api_key": key, "limits": limits, "client": client}
+    else:
+        yield {}
 
 
 def verdict_key(digest: str, exchange: Exchange) -> str:
