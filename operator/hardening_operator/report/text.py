@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hardening_operator.local.home import HomeError
 
 
 def read_answers(folder: Path) -> list[dict[str, Any]]:
-    """Return round, set, verdict, prompt and answer of everything judged in the run in ``folder``."""
+    """Return round, set, subject, verdict, prompt and answer of everything judged in the run in ``folder``."""
     try:
         from pyarrow import parquet  # noqa: PLC0415 - comes with the trainer; figures do without it
     except ImportError:
@@ -19,9 +18,16 @@ def read_answers(folder: Path) -> list[dict[str, Any]]:
     for table in sorted(folder.glob("rounds/*/evaluate/shard-*/answers.parquet")):
         number = int(table.relative_to(folder).parts[1])
         for row in parquet.read_table(table).to_pylist():
-            verdicts = json.loads(row["verdicts"]) if isinstance(row["verdicts"], str) else row["verdicts"]
-            answer = row["candidate_answer"] or row["base_answer"]
+            subject = "base" if row["candidate_answer"] is None else "candidate"
+            verdicts = [one for one in row["verdicts"] or [] if one["subject"] == subject]
             rows.append(
-                {"round": number, "set": row["set"], "verdict": verdicts, "prompt": row["prompt"], "answer": answer}
+                {
+                    "round": number,
+                    "set": row["set"],
+                    "subject": subject,
+                    "verdict": ", ".join(f"{one['judge']}: {one['verdict'] or one['refusal']}" for one in verdicts),
+                    "prompt": row["asked"] or row["prompt"],
+                    "answer": row[f"{subject}_answer"],
+                }
             )
     return rows
