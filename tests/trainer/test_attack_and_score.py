@@ -21,7 +21,7 @@ from tests.trainer.stage_process import finish, run, send, start, wait_until
 PROMPTS = 18
 MARK = "marmalade"
 """In every prompt, so that text that leaks is found."""
-VARIANTS = 8
+VARIANTS = 16
 SETTINGS = {"template": "rewrite-v1", "variantsPerPrompt": VARIANTS, "minFaithfulness": 0.0}
 
 
@@ -79,7 +79,7 @@ class Setting:
         return stage_config("Score", "score", body, f"file://{self.workspace}", **more)
 
     def table(self, config: StageConfig, name: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = pq.read_table(self.workspace / config.folder / name).to_pylist()
+        rows: list[dict[str, Any]] = pq.ParquetFile(self.workspace / config.folder / name).read().to_pylist()
         return rows
 
 
@@ -280,7 +280,7 @@ def test_without_alpha_only_chosen_variants_are_read_by_another_reference(
     assert len(known) == finished.result["score"]["pairs"]["attacked"]
 
 
-def test_alpha_one_on_the_defenders_own_reference_warns_and_selects_nothing(
+def test_alpha_one_on_the_defenders_own_reference_warns_that_r_is_zero(
     setting: Setting, done: Setting, tmp_path: Path
 ) -> None:
     copied(setting, done)
@@ -288,7 +288,8 @@ def test_alpha_one_on_the_defenders_own_reference_warns_and_selects_nothing(
     assert finished.code == 0
     assert "alpha is 1" in finished.result["message"]
     assert "alpha is 1" in finished.log
-    assert finished.result["score"]["pairs"] == {}
+    scored, total, squares = finished.result["score"]["directHarmfulness"]
+    assert (scored > PROMPTS, total, squares) == (True, 0, 0)
 
 
 def test_a_corrupted_table_is_refused_before_any_model_loads(setting: Setting, done: Setting, tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -
 def read_table(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Read the rows of a Parquet file that has at least the columns of `schema`. Raises CorruptInput."""
     try:
-        table = pq.read_table(path)
+        # Not pq.read_table: it imports pyarrow.dataset and pandas, which costs seconds.
+        table = pq.ParquetFile(path).read()
         rows: list[dict[str, Any]] = table.select(schema.names).cast(schema).to_pylist()
     except (pa.ArrowException, KeyError, ValueError) as error:
         message = f"{path.name}: not the Parquet table expected (columns {', '.join(schema.names)}), or damaged"

@@ -37,7 +37,7 @@ Key = tuple[int, int]
 """(position of the prompt, index of the variant)."""
 
 ZERO_BY_DESIGN = (
-    "alpha is 1 and the defender is its own reference: R is 0 for every variant and no pair is selected: "
+    "alpha is 1 and the defender is its own reference: R is 0 for every variant, so no variant outranks another: "
     "set scoring.alpha below 1 (0 needs no reference)"
 )
 
