@@ -230,7 +230,7 @@ def test_three_shards_find_what_one_finds(setting: Setting, done: Setting, tmp_p
     rows: dict[str, list[dict[str, Any]]] = {"variants": [], "scores": [], "attacker-pairs": [], "defender-pairs": []}
     sums = []
     for index in range(3):
-        shard = {"shard": {"index": index, "count": 3}}
+        shard: dict[str, Any] = {"shard": {"index": index, "count": 3}}
         for config in (setting.attack(**shard), setting.score(**shard)):
             finished = run(config, tmp_path / config.stage / str(index))
             assert finished.code == 0, finished.log
