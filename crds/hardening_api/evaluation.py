@@ -71,8 +71,8 @@ DEFAULT_JUDGES = [Judge(name="refusal-pattern", type="RefusalPattern")]
 class Evaluation(Contract):
     """How base and candidate are measured."""
 
-    judges: Annotated[list[Judge], Field(min_length=1, max_length=2)] = DEFAULT_JUDGES
-    """The first one is the default of every gate. At most two: their sums must fit a termination message of 4 KiB."""
+    judges: Annotated[list[Judge], Field(min_length=1, max_length=4)] = DEFAULT_JUDGES
+    """The first one is the default of every gate."""
     max_errored_fraction: Proportion = 0.05
     """Above this share of errored verdicts a gate is Inconclusive."""
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 512

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -30,6 +32,9 @@ from hardening_api.training import Attacker, Scoring, Training
 
 RESULT_LIMIT_BYTES = 4096
 """Kubernetes keeps at most this much of a container's termination message."""
+
+PACKED = "zlib+base64"
+"""Name of the field that holds a result too large to be written plainly."""
 
 FOLDERS: dict[StageName, str] = {
     "Attack": "attack",
@@ -360,20 +365,39 @@ class StageResult(Contract):
     """Of Promote."""
 
     def to_message(self) -> str:
-        """Return compact JSON of at most 4 KiB; a message that does not fit is cut, figures never are."""
+        """Return compact JSON of at most 4 KiB. Where figures need more room they are packed; a long message is cut."""
         text = self._compact(self)
-        excess = len(text.encode()) - RESULT_LIMIT_BYTES
-        if excess > 0 and self.message and len(self.message) > excess + 4:
-            text = self._compact(self.model_copy(update={"message": self.message[: -(excess + 4)] + "..."}))
-        if len(text.encode()) > RESULT_LIMIT_BYTES:
-            raise ValueError(f"stage result: got {len(text.encode())} bytes: expected at most {RESULT_LIMIT_BYTES}")
-        return text
+        if _fits(text):
+            return text
+        packed = self._packed(text)
+        if not _fits(packed) and self.message:
+            packed = self._packed(self._compact(self.model_copy(update={"message": self.message[:200] + "..."})))
+        if not _fits(packed):
+            raise ValueError(f"stage result: got {len(packed.encode())} bytes: expected at most {RESULT_LIMIT_BYTES}")
+        return packed
+
+    @classmethod
+    def from_message(cls, text: str) -> StageResult:
+        """Read what `to_message` wrote. Raises ValueError when it is something else."""
+        document = json.loads(text)
+        if isinstance(document, dict) and PACKED in document:
+            document = json.loads(zlib.decompress(base64.b64decode(document[PACKED], validate=True)))
+        return cls.model_validate(document)
+
+    @staticmethod
+    def _packed(text: str) -> str:
+        data = base64.b64encode(zlib.compress(text.encode(), level=9)).decode()
+        return json.dumps({"apiVersion": API_VERSION, "kind": "StageResult", PACKED: data}, separators=(",", ":"))
 
     @staticmethod
     def _compact(result: StageResult) -> str:
         document = result.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
         document |= {"apiVersion": result.api_version, "kind": result.kind}
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def _fits(text: str) -> bool:
+    return len(text.encode()) <= RESULT_LIMIT_BYTES
 
 
 class FileRecord(Contract):

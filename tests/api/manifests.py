@@ -51,7 +51,7 @@ spec:
       harmful: {uri: "hf://Anthropic/hh-rlhf", subset: harmless-base, split: test, limit: 512}
       benign: {uri: "hf://walledai/XSTest", limit: 250}
   rounds: 3
-  scoring: {alpha: 0.5, lengthNormalize: false, epsilon: 0.1}
+  scoring: {alpha: 0.5, lengthNormalize: false, epsilon: 0.1, pairsPerPrompt: 1}
   training:
     method: LoRA
     lora: {r: 16, alpha: 32, dropout: 0}
@@ -70,6 +70,7 @@ spec:
     maxLength: 1024
     originalShare: 0.5
     benignShare: 0.5
+    benignAttackedShare: 0.5
     attacker: {learningRate: 1e-5, beta: 0.2, nllWeight: 1, epochs: 2}
     defender: {epochs: 1}
     engine: DeepSpeed

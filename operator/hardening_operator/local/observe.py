@@ -51,8 +51,10 @@ def _observe_attempt(
 
 def read_result(shard: Path) -> StageResult | None:
     """Return what a shard reported, or None when it ended without a word."""
-    document = read_json(shard / "result.json")
-    return None if document is None else StageResult.model_validate(document)
+    try:
+        return StageResult.from_message((shard / "result.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _failure(shards: list[Path]) -> Failure:
