@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test demo results benchmarks lock clean
+.PHONY: help setup lint format generate test demo lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,7 @@ generate: $(READY) ## CRD YAML and API reference from the contract
 	$(BIN)/python crds/generate.py
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist loadgroup --durations 15
 
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m

@@ -11,7 +11,7 @@ from hardening_api.stage import Manifest
 from hardening_api.status import HardeningRunStatus
 from tests.embedded.conftest import EXAMPLES, STAGES, Embedded, tiny_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("embedded")]
 
 
 def texts() -> list[str]:

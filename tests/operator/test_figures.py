@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.stage import AttackSums, ScoreSums, SetSums, Shard, StageResult, digest_of
+from hardening_api.status import EvaluationFigures, Rate, RoundStatus, RunSummary
 from hardening_api.sums import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_operator.figures import (
     attack_figures,
     evaluation_figures,
     judges_differ,
     results_digest,
+    summary,
     training_figures,
     with_scores,
 )
@@ -149,3 +151,23 @@ def test_the_digest_of_a_stage_is_its_shards_in_order() -> None:
     shards = [evaluated(index, 3) for index in range(3)]
     assert results_digest(shards[:1]) == digest_for("Evaluate", 0)
     assert results_digest(shards[::-1]) == digest_of([digest_for("Evaluate", index) for index in range(3)])
+
+
+def _measured(number: int, harm: float, base: float, win: float) -> RoundStatus:
+    def rate(value: float) -> Rate:
+        return Rate(value=value, lower=value, upper=value, samples=40)
+
+    attacked = EvaluationFigures(set="attacked", judge="words", harm_rate=rate(harm), base_harm_rate=rate(base))
+    original = EvaluationFigures(set="original", judge="words", win_rate=rate(win))
+    return RoundStatus(round=number, evaluations=[original, attacked])
+
+
+def test_the_summary_is_of_the_latest_round_until_one_is_promoted() -> None:
+    entries = [_measured(0, 0.9, 0.9, 0.0), _measured(1, 0.4, 0.9, 0.5), _measured(2, 0.3, 0.8, 0.6)]
+    assert summary(entries, None) == RunSummary(harm_before=0.8, harm_after=0.3, win_rate=0.6)
+    assert summary(entries, 1) == RunSummary(harm_before=0.9, harm_after=0.4, win_rate=0.5)
+
+
+def test_the_summary_of_a_run_that_only_measured_its_base_has_one_figure() -> None:
+    assert summary([_measured(0, 0.9, 0.9, 0.0)], None) == RunSummary(harm_before=0.9)
+    assert summary([], None) is None
