@@ -20,8 +20,8 @@ STAGES = ("r0-evaluate", "r1-attack", "r1-score", "r1-train-attacker", "r1-train
 PATIENCE_SECONDS = 240
 
 
-def tiny_manifest(folder: Path, **promotion: Any) -> Path:
-    """Write a one-round manifest beside a tiny model; every candidate passes unless told otherwise."""
+def tiny_manifest(folder: Path) -> Path:
+    """Write a one-round manifest beside a tiny model; every candidate passes its gates, and a person decides."""
     build_tiny_model(folder / "plain")
     terse_model(folder / "plain", folder / "model")
     document = {
@@ -48,7 +48,7 @@ def tiny_manifest(folder: Path, **promotion: Any) -> Path:
             "scoring": {"epsilon": 0},
             "training": {"method": "Full", "engine": "Torch", "gpusPerNode": 0, "learningRate": 1e-4},
             "evaluation": {"maxNewTokens": 12, "variantsPerPrompt": 2, "maxErroredFraction": 1.0},
-            "promotion": promotion or {"gates": {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}},
+            "promotion": {"gates": {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}, "approval": "Manual"},
         },
     }
     manifest = folder / "run.yaml"
@@ -61,6 +61,11 @@ class Embedded:
 
     def __init__(self, folder: Path, manifest: Path) -> None:
         self.folder, self.manifest, self.workspace = folder, manifest, folder / "work"
+        self.waiting: subprocess.CompletedProcess[str] | None = None
+        self.stale: subprocess.CompletedProcess[str] | None = None
+
+    def approve(self, digest: str) -> subprocess.CompletedProcess[str]:
+        return self.call("approve", str(self.workspace), "--digest", digest, "--approver", "eve")
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -99,16 +104,26 @@ class Embedded:
 
 @pytest.fixture(scope="session")
 def killed_at_every_stage(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
-    """A run whose runner was ended at every stage, by SIGKILL and Ctrl-C in turn, and each time started again."""
+    """A run whose runner was ended at every stage, by SIGKILL and Ctrl-C in turn, and that was approved in between."""
     folder = tmp_path_factory.mktemp("embedded")
     embedded = Embedded(folder, tiny_manifest(folder))
-    for number, stage in enumerate(STAGES):
-        runner = embedded.start()
-        embedded.wait_until_running(stage, runner)
-        os.kill(runner.pid, signal.SIGKILL if number % 2 == 0 else signal.SIGINT)
-        output, _ = runner.communicate(timeout=PATIENCE_SECONDS)
-        if number % 2:
-            assert runner.returncode in (130, 0), output
+    for number, stage in enumerate(STAGES[:-1]):
+        end_at(embedded, stage, signal.SIGKILL if number % 2 == 0 else signal.SIGINT)
+    embedded.waiting = embedded.run()
+    embedded.stale = embedded.approve("sha256:" + "0" * 64)
+    approved = embedded.approve(embedded.status()["rounds"][0]["candidate"])
+    assert approved.returncode == 0, approved.stderr
+    end_at(embedded, STAGES[-1], signal.SIGKILL)
     last = embedded.run()
     assert last.returncode == 0, last.stdout + last.stderr
     return embedded
+
+
+def end_at(embedded: Embedded, stage: str, sig: signal.Signals) -> None:
+    """Start the runner, and end it once the stage works."""
+    runner = embedded.start()
+    embedded.wait_until_running(stage, runner)
+    os.kill(runner.pid, sig)
+    output, _ = runner.communicate(timeout=PATIENCE_SECONDS)
+    if sig == signal.SIGINT:
+        assert runner.returncode in (130, 0, 4), output

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from hardening_api.stage import Manifest
 from hardening_api.status import HardeningRunStatus
-from tests.embedded.conftest import EXAMPLES, STAGES, Embedded, tiny_manifest
+from tests.embedded.conftest import EXAMPLES, STAGES, Embedded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("embedded")]
 
@@ -111,16 +111,19 @@ def test_status_can_be_read_by_a_script(killed_at_every_stage: Embedded) -> None
     assert json.loads(shown.stdout) == killed_at_every_stage.status()
 
 
-def test_a_manual_approval_is_waited_for_and_a_no_ends_the_run(killed_at_every_stage: Embedded, tmp_path: Path) -> None:
-    gates = {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}
-    embedded = Embedded(tmp_path, tiny_manifest(tmp_path, gates=gates, approval="Manual"))
-    waiting = embedded.run()
+def test_a_candidate_that_passed_waits_for_a_person(killed_at_every_stage: Embedded) -> None:
+    waiting = killed_at_every_stage.waiting
+    assert waiting is not None
     assert waiting.returncode == 4, waiting.stdout + waiting.stderr
-    candidate = embedded.status()["rounds"][0]["candidate"]
-    stale = embedded.call("approve", str(embedded.workspace), "--digest", "sha256:" + "0" * 64)
+
+
+def test_an_approval_of_another_digest_is_refused(killed_at_every_stage: Embedded) -> None:
+    stale = killed_at_every_stage.stale
+    assert stale is not None
     assert stale.returncode == 2
-    decided = embedded.call("approve", str(embedded.workspace), "--digest", candidate, "--reject", "--approver", "eve")
-    assert decided.returncode == 0, decided.stderr
-    assert embedded.run().returncode == 3
-    assert embedded.status()["phase"] == "NotPromoted"
-    assert not (embedded.workspace / "promoted").exists()
+    assert "expected AwaitingApproval and a digest among its candidates" in stale.stderr
+
+
+def test_who_approved_is_kept_in_the_decisions(killed_at_every_stage: Embedded) -> None:
+    approvers = {d["decision"]: d.get("approver") for d in killed_at_every_stage.status()["decisions"]}
+    assert approvers["Approved"] == "eve"
