@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import zlib
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from hardening_api.sources import DataSource
 from hardening_trainer.credentials import read_secret
 from hardening_trainer.errors import CorruptInput, DataFault, StageError, Unavailable, UsageFault, as_stage_error
+from hardening_trainer.packages import package_folder, package_path
 
 _FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 
@@ -96,17 +96,12 @@ def _stream(uri: str) -> Iterator[BinaryIO]:
 
 def _package_file(uri: str) -> Path:
     """A file inside an installed package, which is found but not imported."""
-    parts = urlsplit(uri)
-    try:
-        spec = importlib.util.find_spec(parts.netloc) if parts.netloc.isidentifier() else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise DataFault(f"{uri}: no installed package {parts.netloc}: install it, or check its name", "DataMissing")
-    folder = Path(next(iter(spec.submodule_search_locations))).resolve()
-    path = (folder / unquote(parts.path).lstrip("/")).resolve()
-    if not path.is_relative_to(folder) or not path.is_file():
-        raise DataFault(f"{uri}: no such file in package {parts.netloc}: check the path", "DataMissing")
+    name, folder = urlsplit(uri).netloc, package_folder(uri)
+    if folder is None:
+        raise DataFault(f"{uri}: no installed package {name}: install it, or check its name", "DataMissing")
+    path = package_path(uri, folder)
+    if path is None or not path.is_file():
+        raise DataFault(f"{uri}: no such file in package {name}: check the path", "DataMissing")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 from hardening_trainer.models.errors import ModelNotUsable, ModelUnavailable
 from hardening_trainer.models.files import MODEL_FILES, folder_digest, is_model_file, new_folder
 from hardening_trainer.models.gguf import convert_gguf
+from hardening_trainer.packages import package_folder, package_path
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,12 @@ def _from_file(uri: str) -> Path:
 
 
 def _from_package(uri: str) -> Path:
-    parts = urlsplit(uri)
-    try:
-        spec = importlib.util.find_spec(parts.netloc) if parts.netloc.isidentifier() else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelNotUsable(uri, f"no installed package {parts.netloc!r}", "install it, or check its name")
-    folder = Path(next(iter(spec.submodule_search_locations))).resolve()
-    path = (folder / unquote(parts.path).lstrip("/")).resolve()
-    if not path.is_relative_to(folder) or not path.exists():
-        raise ModelNotUsable(uri, f"no such file in package {parts.netloc!r}", "check the path")
+    name, folder = urlsplit(uri).netloc, package_folder(uri)
+    if folder is None:
+        raise ModelNotUsable(uri, f"no installed package {name!r}", "install it, or check its name")
+    path = package_path(uri, folder)
+    if path is None or not path.exists():
+        raise ModelNotUsable(uri, f"no such file in package {name!r}", "check the path")
     return path
 
 
