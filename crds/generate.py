@@ -8,7 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from hardening_api.base import API_GROUP
 from hardening_api.crd import build_crd
+from hardening_api.kinds import KINDS
 from hardening_api.reference import build_reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,11 +26,11 @@ class _PlainDumper(yaml.SafeDumper):
 
 def generated() -> dict[Path, str]:
     """Return the text of each generated file by its path."""
-    crd = yaml.dump(build_crd(), Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
-    return {
-        ROOT / "crds" / "hardening.dev_hardeningruns.yaml": CRD_HEAD + crd,
-        ROOT / "docs" / "api-reference.md": build_reference(),
-    }
+    files = {ROOT / "docs" / "api-reference.md": build_reference()}
+    for kind in KINDS.values():
+        crd = yaml.dump(build_crd(kind), Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
+        files[ROOT / "crds" / f"{API_GROUP}_{kind.plural}.yaml"] = CRD_HEAD + crd
+    return files
 
 
 def main() -> int:

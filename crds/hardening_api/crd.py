@@ -1,4 +1,4 @@
-"""The custom resource definition of `HardeningRun`, made from its models.
+"""The custom resource definitions, made from the models of their kinds.
 
 Kubernetes takes *structural* schemas only: every field typed, no references, no `null` branch, unknown fields pruned
 or refused by the server and not by `additionalProperties: false`, and `exclusiveMinimum` a flag beside `minimum`.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from hardening_api.base import API_GROUP, API_VERSION
-from hardening_api.crd_rules import JUDGE_MODELS, LIST_KEYS, MODEL_RULES, PRINTER_COLUMNS, root_rules
-from hardening_api.schema import JsonSchema, run_schema, without_nulls
+from hardening_api.crd_rules import JUDGE_MODELS, LIST_KEYS, MODEL_RULES, root_rules
+from hardening_api.kinds import Kind
+from hardening_api.schema import JsonSchema, schema_of, without_nulls
 
 COPIED = (
     "description",
@@ -32,21 +33,22 @@ COPIED = (
 )
 
 
-def build_crd() -> dict[str, Any]:
-    """Return the CustomResourceDefinition as plain data, ready for YAML; equal for equal models."""
+def build_crd(kind: Kind) -> dict[str, Any]:
+    """Return the CustomResourceDefinition of a kind as plain data, ready for YAML; equal for equal models."""
+    has_status = "status" in schema_of(kind.model)["properties"]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"hardeningruns.{API_GROUP}"},
+        "metadata": {"name": f"{kind.plural}.{API_GROUP}"},
         "spec": {
             "group": API_GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": "HardeningRun",
-                "listKind": "HardeningRunList",
-                "plural": "hardeningruns",
-                "singular": "hardeningrun",
-                "shortNames": ["hrun"],
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
                 "categories": ["hardening"],
             },
             "versions": [
@@ -54,17 +56,17 @@ def build_crd() -> dict[str, Any]:
                     "name": API_VERSION.removeprefix(f"{API_GROUP}/"),
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": [dict(column) for column in PRINTER_COLUMNS],
-                    "schema": {"openAPIV3Schema": _root()},
+                    **({"subresources": {"status": {}}} if has_status else {}),
+                    "additionalPrinterColumns": [dict(column) for column in kind.columns],
+                    "schema": {"openAPIV3Schema": _root(kind)},
                 }
             ],
         },
     }
 
 
-def _root() -> dict[str, Any]:
-    schema = run_schema()
+def _root(kind: Kind) -> dict[str, Any]:
+    schema = schema_of(kind.model)
     fields = schema["properties"]
     name = fields["metadata"]["properties"]["name"]
     spec = structural(fields["spec"])
@@ -77,9 +79,9 @@ def _root() -> dict[str, Any]:
             "kind": {"type": "string", "description": fields["kind"]["description"]},
             "metadata": {"type": "object"},  # the API server checks it and refuses rules of ours here
             "spec": spec,
-            "status": structural(fields["status"], defaults=False),
+            **({"status": structural(fields["status"], defaults=False)} if "status" in fields else {}),
         },
-        "x-kubernetes-validations": root_rules(name["pattern"], name["maxLength"], spec),
+        "x-kubernetes-validations": root_rules(kind.name, name["pattern"], name["maxLength"], spec),
     }
 
 

@@ -9,12 +9,19 @@ Rule = dict[str, Any]
 # These may change while a run is under way; everything else of the spec is fixed by its first stage.
 CHANGEABLE = frozenset({"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished"})
 
-PRINTER_COLUMNS = (
+RUN_COLUMNS = (
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Round", "type": "integer", "jsonPath": ".status.round"},
     {"name": "Harm before", "type": "number", "format": "float", "jsonPath": ".status.summary.harmBefore"},
     {"name": "Harm after", "type": "number", "format": "float", "jsonPath": ".status.summary.harmAfter"},
     {"name": "Win rate", "type": "number", "format": "float", "jsonPath": ".status.summary.winRate"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+APPROVAL_COLUMNS = (
+    {"name": "Run", "type": "string", "jsonPath": ".spec.run"},
+    {"name": "Decision", "type": "string", "jsonPath": ".spec.decision"},
+    {"name": "Approver", "type": "string", "jsonPath": ".spec.approver"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 
@@ -94,18 +101,27 @@ JUDGE_MODELS: dict[str, Any] = {
 }
 
 
-def root_rules(name_pattern: str, name_length: int, spec: dict[str, Any]) -> list[Rule]:
-    """Rules on the whole object: its name, and the fields of ``spec`` (a structural schema) fixed once started."""
+def root_rules(kind: str, name_pattern: str, name_length: int, spec: dict[str, Any]) -> list[Rule]:
+    """Rules on the whole object: its name, and which fields of ``spec`` (a structural schema) are fixed."""
     name = _rule(
         f"self.metadata.name.size() <= {name_length} && self.metadata.name.matches('{name_pattern}')",
         f"metadata.name: expected a name of 1 to {name_length} lower-case letters, digits and -",
     )
+    return [name, *{"HardeningRun": _run_rules, "PromotionApproval": _approval_rules}[kind](spec)]
+
+
+def _approval_rules(_spec: dict[str, Any]) -> list[Rule]:
+    text = "spec cannot change once written: expected the old value, or a new PromotionApproval"
+    return [_rule("self.spec == oldSelf.spec", text, ".spec")]
+
+
+def _run_rules(spec: dict[str, Any]) -> list[Rule]:
     fixed = [
         _fixed_once_started(field, always_there=field in spec["required"] or "default" in schema)
         for field, schema in spec["properties"].items()
         if field not in CHANGEABLE
     ]
-    return [name, *fixed, _judge_order()]
+    return [*fixed, _judge_order()]
 
 
 STARTED = "has(oldSelf.status) && has(oldSelf.status.startTime)"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hardening_api.base import API_VERSION
-from hardening_api.run import HardeningRun
+from hardening_api.kinds import KINDS
 from hardening_api.schema import JsonSchema, without_nulls
 from hardening_api.validation import describe
 
@@ -18,12 +18,15 @@ Made from `crds/hardening_api` by `make generate`; do not edit. One table a type
 
 
 def build_reference() -> str:
-    """Return one table for each type of `HardeningRun`, in the order in which a reader meets them."""
-    schema = HardeningRun.model_json_schema(by_alias=True)
-    definitions: dict[str, JsonSchema] = schema.pop("$defs")
-    types = {"HardeningRun": schema}
-    for name in _met(schema, definitions):
-        types[name] = definitions[name]
+    """Return one table for each type of each kind, in the order in which a reader meets them."""
+    types: dict[str, JsonSchema] = {}
+    definitions: dict[str, JsonSchema] = {}
+    for kind in KINDS.values():
+        schema = kind.model.model_json_schema(by_alias=True)
+        definitions |= schema.pop("$defs", {})
+        types[kind.name] = schema
+        for name in _met(schema, definitions):
+            types.setdefault(name, definitions[name])
     return "\n".join([HEAD, *(_section(name, types[name], definitions) for name in types)])
 
 
@@ -50,7 +53,7 @@ def _references(field: Any) -> list[str]:
 
 def _section(name: str, schema: JsonSchema, definitions: dict[str, JsonSchema]) -> str:
     required = schema.get("required", [])
-    always = ["apiVersion", "kind"] if name == "HardeningRun" else []
+    always = ["apiVersion", "kind"] if name in KINDS else []
     rows = [
         _row(field, field_schema, field in required or field in always, definitions)
         for field, field_schema in schema["properties"].items()

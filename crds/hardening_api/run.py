@@ -107,7 +107,7 @@ class Resources(Contract):
 class PodOverrides(Contract):
     """What differs in a stage's pods."""
 
-    shards: Annotated[int, Field(ge=1, le=1000)] | None = None
+    shards: Annotated[int, Field(ge=1, le=256)] | None = None
     """Split the prompts over this many pods (Attack, Score, Evaluate)."""
     image: ShortText | None = None
     """Image of the stage."""
@@ -215,12 +215,15 @@ class HardeningRunSpec(Contract):
         return self
 
 
+RunName = Annotated[str, Field(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
 class ObjectMeta(Contract):
     """The part of Kubernetes' metadata the contract reads; other fields pass through."""
 
     model_config = {**Contract.model_config, "extra": "allow"}
 
-    name: Annotated[str, Field(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    name: RunName
     """Name of the object: lower-case letters, digits and `-`, at most 52 (stage names are appended)."""
     namespace: DnsLabel | None = None
     """Namespace of the object."""

@@ -1,23 +1,23 @@
-"""The JSON schema of `HardeningRun` with every reference inlined: errors, CRD and reference are made from it."""
+"""The JSON schema of a kind with every reference inlined: errors, CRD and reference are made from it."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
-from hardening_api.run import HardeningRun
+from hardening_api.base import Contract
 
 JsonSchema = dict[str, Any]
 
 
 @cache
-def run_schema() -> JsonSchema:
-    """Return the schema of `HardeningRun` without `$ref`; each object carries its model's name as `title`.
+def schema_of(model: type[Contract]) -> JsonSchema:
+    """Return the schema of ``model`` without `$ref`; each object carries its model's name as `title`.
 
     A field that may be left out has no `null` branch: leaving it out is the way to say nothing.
     """
-    schema = HardeningRun.model_json_schema(by_alias=True)
-    definitions = schema.pop("$defs")
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
     return _inlined(schema, definitions)
 
 

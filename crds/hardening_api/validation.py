@@ -1,4 +1,4 @@
-"""The one validation of a `HardeningRun` document: every fault as one line that names the field."""
+"""The one validation of a document of any kind: every fault as one line that names the field."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from hardening_api.base import API_VERSION, QUANTITY_EXPECTED, ExpectationError
+from hardening_api.base import API_VERSION, QUANTITY_EXPECTED, Contract, ExpectationError
+from hardening_api.kinds import KINDS
 from hardening_api.run import HardeningRun
-from hardening_api.schema import JsonSchema, child_schema, run_schema
+from hardening_api.schema import JsonSchema, child_schema, schema_of
 
 Path = tuple[str | int, ...]
-HEADER = {"apiVersion": API_VERSION, "kind": "HardeningRun"}
+Model = TypeVar("Model", bound=Contract)
 LONGEST_VALUE = 80
 
 
@@ -44,7 +45,22 @@ class FieldError:
 
 
 def validate_run(document: Any) -> HardeningRun | list[FieldError]:
-    """Return the run a plain document (as loaded from YAML or JSON) describes, or every fault in it.
+    """Return the `HardeningRun` a plain document (as loaded from YAML or JSON) describes, or every fault in it."""
+    return validate_as(HardeningRun, document)
+
+
+def validate_document(document: Any) -> Contract | list[FieldError]:
+    """Return the object of whatever kind a plain document describes, or every fault in it."""
+    if not isinstance(document, dict) or document.get("kind") is None:
+        return validate_run(document)
+    kind = KINDS.get(str(document["kind"]))
+    if kind is None:
+        return [_error(("kind",), document["kind"], f"one of {', '.join(KINDS)}")]
+    return validate_as(kind.model, document)
+
+
+def validate_as(model: type[Model], document: Any) -> Model | list[FieldError]:
+    """Return the object of kind ``model`` a plain document describes, or every fault in it.
 
     Only camelCase names are read, `apiVersion` and `kind` are required, and `status` is not looked at: it is the
     operator's, whoever else wrote one.
@@ -53,17 +69,18 @@ def validate_run(document: Any) -> HardeningRun | list[FieldError]:
         return [_error((), document, "an object with apiVersion, kind, metadata and spec")]
     header = [
         _error((name,), document.get(name, NOTHING), wanted)
-        for name, wanted in HEADER.items()
+        for name, wanted in (("apiVersion", API_VERSION), ("kind", model.__name__))
         if document.get(name) != wanted
     ]
     if any(error.got != "nothing" for error in header):
         return header  # another kind of object: its fields cannot be judged
     wanted_part = {name: value for name, value in document.items() if name != "status"}
     try:
-        run = HardeningRun.model_validate(wanted_part, by_alias=True, by_name=False)
+        found = model.model_validate(wanted_part, by_alias=True, by_name=False)
     except ValidationError as refusal:
-        return _one_per_field([*header, *_field_errors(document, refusal), *_not_finite((), wanted_part)])
-    return [*header, *_not_finite((), wanted_part)] or run
+        errors = _field_errors(schema_of(model), document, refusal)
+        return _one_per_field([*header, *errors, *_not_finite((), wanted_part)])
+    return [*header, *_not_finite((), wanted_part)] or found
 
 
 def _one_per_field(errors: list[FieldError]) -> list[FieldError]:
@@ -87,20 +104,22 @@ class _Fault:
         return self.in_union and self.details["type"].endswith("_type")
 
 
-def _field_errors(document: Any, refusal: ValidationError) -> list[FieldError]:
-    faults = [_located(details) for details in refusal.errors(include_url=False)]
+def _field_errors(root: JsonSchema, document: Any, refusal: ValidationError) -> list[FieldError]:
+    faults = [_located(root, details) for details in refusal.errors(include_url=False)]
     telling = [fault.path for fault in faults if not fault.is_wrong_branch()]
-    return [_explained(document, fault) for fault in faults if not (fault.is_wrong_branch() and _told(fault, telling))]
+    return [
+        _explained(root, document, fault) for fault in faults if not (fault.is_wrong_branch() and _told(fault, telling))
+    ]
 
 
 def _told(fault: _Fault, telling: list[Path]) -> bool:
     return any(path[: len(fault.path)] == fault.path for path in telling)
 
 
-def _located(details: ErrorDetails) -> _Fault:
+def _located(root: JsonSchema, details: ErrorDetails) -> _Fault:
     """Walk the schema along the error's location, leaving out the names of union branches."""
     path: list[str | int] = []
-    schema = run_schema()
+    schema = root
     in_union = False
     for part in details["loc"]:
         in_union = len(schema.get("anyOf", [])) > 1
@@ -113,10 +132,10 @@ def _located(details: ErrorDetails) -> _Fault:
     return _Fault(tuple(path), schema, details, in_union)
 
 
-def _explained(document: Any, fault: _Fault) -> FieldError:
+def _explained(root: JsonSchema, document: Any, fault: _Fault) -> FieldError:
     kind = fault.details["type"]
     if kind == "extra_forbidden":
-        expected = _known_fields(fault)
+        expected = _known_fields(root, fault)
     elif kind == "value_error":
         place, expected = _expectation(cast(ExpectationError, fault.details["ctx"]["error"]))
         path = fault.path + place
@@ -135,8 +154,8 @@ def _expectation(error: ExpectationError) -> tuple[Path, str]:
     return tuple(int(part) if part.isdigit() else part for part in place.split(".")), expected
 
 
-def _known_fields(fault: _Fault) -> str:
-    parent = run_schema()
+def _known_fields(root: JsonSchema, fault: _Fault) -> str:
+    parent = root
     for part in fault.path[:-1]:
         parent = _object_branch(child_schema(parent, part))
     known = list(parent.get("properties", {}))

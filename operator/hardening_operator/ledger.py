@@ -7,7 +7,7 @@ How a stage moves (`Pending` waits for its next attempt):
                |  `--- Pending <--- failed, retried | disrupted
                |          ^
                |          `-------- Stopped <--- suspended
-               `-> Failed: exit 64 or 65, or more counted failures than backoffLimit
+               `-> Failed: exit 64 or 65, a fatal failure, or more counted failures than backoffLimit
 
 Failures are counted as attempts - disruptions. A disruption is what the shell reports as one, an attempt reported
 Stopped, and an attempt that the planner asked to stop, unless it left with 64 or 65: one that was killed because it
@@ -168,7 +168,8 @@ class Ledger:
         excused = seen.state == "Stopped" or failure.disruption or asked
         disruptions = stage.disruptions + excused
         counted = stage.attempts - disruptions
-        fatal = not excused and (failure.exit_code in FATAL_EXITS or counted > self.spec.backoff_limit)
+        hopeless = failure.fatal or failure.exit_code in FATAL_EXITS
+        fatal = not excused and (hopeless or counted > self.spec.backoff_limit)
         update: dict[str, Any] = {
             "state": "Failed" if fatal else "Pending",
             "disruptions": disruptions,

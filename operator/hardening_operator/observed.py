@@ -51,6 +51,8 @@ class Failure:
     """What happened and what to do; never prompt or answer text."""
     disruption: bool = False
     """Evicted, preempted, drained, or lost with its shell: not the stage's fault."""
+    fatal: bool = False
+    """No other attempt could do better: the run fails at once."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from hardening_api.crd import build_crd
+from hardening_api.kinds import KINDS, Kind
 from hardening_api.reference import build_reference
 from hardening_api.validation import validate_run
 from tests.api.manifests import FAULTS, OTHER_WORKSPACES, Fault, full, patched, small
@@ -19,7 +20,7 @@ Schema = dict[str, Any]
 
 
 def crd_schema() -> Schema:
-    [version] = build_crd()["spec"]["versions"]
+    [version] = build_crd(KINDS["HardeningRun"])["spec"]["versions"]
     schema: Schema = version["schema"]["openAPIV3Schema"]
     return schema
 
@@ -167,7 +168,7 @@ def test_status_has_no_defaults() -> None:
 
 
 def test_printer_columns_show_fields_of_the_status() -> None:
-    [version] = build_crd()["spec"]["versions"]
+    [version] = build_crd(KINDS["HardeningRun"])["spec"]["versions"]
     paths = {at for at, _ in OURS}
     columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
     assert list(columns) == ["Phase", "Round", "Harm before", "Harm after", "Win rate", "Age"]
@@ -190,3 +191,25 @@ def test_the_reference_has_a_row_for_every_field_and_a_target_for_every_link() -
     linked = {part.split(")")[0] for line in lines for part in line.split("](#")[1:]}
     assert linked
     assert linked <= titles
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_kind_has_bounded_text_lists_and_numbers(kind: Kind) -> None:
+    schema = build_crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    unbounded = [
+        at
+        for at, node in nodes(schema)
+        if at.startswith((".spec", ".status"))
+        and (
+            (node.get("type") == "string" and not {"maxLength", "enum", "pattern", "format"} & node.keys())
+            or (node.get("type") == "array" and "maxItems" not in node)
+        )
+    ]
+    assert unbounded == []
+
+
+def test_an_approval_is_fixed_once_written_and_names_a_candidate_by_digest() -> None:
+    schema = build_crd(KINDS["PromotionApproval"])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert "self.spec == oldSelf.spec" in [rule["rule"] for rule in schema["x-kubernetes-validations"]]
+    assert schema["properties"]["spec"]["required"] == ["run", "candidate", "approver"]
+    assert "status" not in schema["properties"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hardening_api.run import HardeningRun
-from hardening_api.schema import run_schema
+from hardening_api.schema import schema_of
 from hardening_api.validation import FieldError, validate_run
 from tests.api.manifests import FAULTS, OTHER_WORKSPACES, Fault, full, patched, small
 
@@ -70,7 +70,7 @@ TYPES_GIVEN_ELSEWHERE = (*(f".stages.{stage}." for stage in STAGES), ".training.
 
 
 def test_the_full_manifest_gives_every_field_of_the_spec() -> None:
-    spec = run_schema()["properties"]["spec"]
+    spec = schema_of(HardeningRun)["properties"]["spec"]
     given = given_paths(full()["spec"]).union(*(given_paths(other, ".workspace") for other in OTHER_WORKSPACES))
     names = {path.rsplit(".", 1)[-1] for path in given}
     wanted = {path for path in paths_of(spec) if not path.startswith(TYPES_GIVEN_ELSEWHERE)}
