@@ -42,6 +42,14 @@ def _known_judge(gate: str) -> Rule:
     )
 
 
+def _batches_divide(field: str, given: str) -> Rule:
+    return _rule(
+        f"!({given}) || self{field} % self.gradientAccumulationSteps == 0",
+        "expected a multiple of gradientAccumulationSteps",
+        field,
+    )
+
+
 # By model; the same as the model validators say offline. Names of judges are unique by LIST_KEYS.
 MODEL_RULES: dict[str, list[Rule]] = {
     "HardeningRunSpec": [
@@ -51,6 +59,17 @@ MODEL_RULES: dict[str, list[Rule]] = {
             "expected benign prompts, as promotion.gates.overRefusal is measured on them",
             ".data.evaluation.benign",
         ),
+        _rule(
+            "!self.?stages.score.shards.hasValue() || self.stages.score.shards =="
+            " self.?stages.attack.shards.orValue(self.?stages.all.shards.orValue(1))",
+            "expected as many shards as Attack has, or nothing: a shard of Score reads one of Attack's",
+            ".stages.score.shards",
+        ),
+    ],
+    "Training": [
+        _batches_divide(".batchSize", "true"),
+        _batches_divide(".attacker.batchSize", "self.?attacker.batchSize.hasValue()"),
+        _batches_divide(".defender.batchSize", "self.?defender.batchSize.hasValue()"),
     ],
     "Judge": [
         _rule(

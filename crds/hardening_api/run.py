@@ -206,6 +206,16 @@ class HardeningRunSpec(Contract):
         return self
 
     @model_validator(mode="after")
+    def _scores_where_it_attacks(self) -> HardeningRunSpec:
+        count = self.stages.attack.shards or self.stages.all.shards or 1
+        if self.stages.score.shards not in (None, count):
+            raise ExpectationError(
+                "at=stages.score.shards;as many shards as Attack has, or nothing: a shard of Score reads one of "
+                f"Attack's, which has {count}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _over_refusal_has_prompts(self) -> HardeningRunSpec:
         gates_given = "promotion" in self.model_fields_set and "gates" in self.promotion.model_fields_set
         if gates_given and self.promotion.gates.over_refusal is not None and self.data.evaluation.benign is None:

@@ -134,6 +134,8 @@ class StageStatus(Contract):
     """Times it was started."""
     disruptions: Count = 0
     """Attempts that ended by eviction, preemption, loss or suspension; they do not count against `backoffLimit`."""
+    retry_time: Timestamp | None = None
+    """When a stage that failed is started again; not before."""
     start_time: Timestamp | None = None
     """First start."""
     completion_time: Timestamp | None = None

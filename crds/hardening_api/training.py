@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hardening_api.base import Contract, Proportion
+from hardening_api.base import Contract, ExpectationError, Proportion
 from hardening_api.sources import ModelSource
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -121,7 +121,7 @@ class Training(Contract):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     """Pairs per optimizer step on one device."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
-    """Micro-batches per optimizer step."""
+    """Micro-batches per optimizer step; they share `batchSize` out evenly."""
     warmup_ratio: Proportion = 0.1
     """Share of the steps with a rising learning rate."""
     lr_scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
@@ -155,6 +155,15 @@ class Training(Contract):
     """Seed of sampling, shuffling and training."""
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     """Save a checkpoint to resume from every this many steps."""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Training:
+        sizes = {"": self.batch_size, "attacker.": self.attacker.batch_size, "defender.": self.defender.batch_size}
+        steps = self.gradient_accumulation_steps
+        for place, size in sizes.items():
+            if size is not None and size % steps:
+                raise ExpectationError(f"at={place}batchSize;a multiple of gradientAccumulationSteps, {steps}")
+        return self
 
     def for_role(self, role: Literal["attacker", "defender"]) -> Training:
         """Return these settings with the overrides of ``role`` applied."""

@@ -125,7 +125,7 @@ spec:
       env: [{name: NCCL_DEBUG, value: INFO}]
       volumes: [{name: scratch, emptyDir: {}}]
       volumeMounts: [{name: scratch, mountPath: /scratch}]
-    score: {shards: 2}
+    score: {shards: 4}
     trainAttacker: {}
     trainDefender: {}
     evaluate: {}
@@ -300,6 +300,9 @@ FAULTS = [
     Fault("spec.stages.attack.nodeSelector.zone", "1", "spec.stages.attack.nodeSelector.zone", "1"),
     Fault("spec.stages.attack.env", "{A: b}", "spec.stages.attack.env", '{"A":"b"}'),
     Fault("spec.stages.all.shards", "0", "spec.stages.all.shards", "0"),
+    Fault("spec.stages.score.shards", "2", "spec.stages.score.shards", "2", "Rule"),
+    Fault("spec.training.gradientAccumulationSteps", "3", "spec.training.batchSize", "8", "Rule"),
+    Fault("spec.training.defender", "{batchSize: 0}", "spec.training.defender.batchSize", "0"),
     Fault("spec.suspend", "1", "spec.suspend", "1"),
     Fault("spec.activeDeadlineSeconds", "-1", "spec.activeDeadlineSeconds", "-1"),
     Fault("spec.backoffLimit", "-1", "spec.backoffLimit", "-1"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
@@ -14,14 +13,13 @@ from hardening_api.base import SecretRef
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.evaluation import JudgeType
 from hardening_api.sources import ModelSource
-from hardening_trainer.credentials import read_secret
 from hardening_trainer.data.sources import RawRow, opened
 from hardening_trainer.errors import DataFault, UsageFault, validation_lines
 from hardening_trainer.inputs import resolve_source
 from hardening_trainer.score_file import file_source
 
 if TYPE_CHECKING:
-    from hardening_trainer.judges import Judge, JudgeRow
+    from hardening_trainer.judges import JudgeRow
 
 LISTED_FAULTS = 5
 TOGETHER = 64
@@ -49,7 +47,9 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
     """Yield one JSON line for each row of the file, in its order. Raises StageError, or what the judge raises."""
     spec = _spec(given)
     rows = read_answers(given.file, environ)
-    with _judge(spec, environ) as judge:
+    from hardening_trainer.judges.spec import opened_judge  # noqa: PLC0415  # usage faults are told before slow imports
+
+    with opened_judge(spec, lambda source: resolve_source(source, environ), environ) as judge:
         for start in range(0, len(rows), TOGETHER):
             for judgement in judge.judge(rows[start : start + TOGETHER]):
                 document = {
@@ -82,35 +82,6 @@ def _spec(given: argparse.Namespace) -> JudgeSpec:
         )
     except ValidationError as error:
         raise UsageFault("; ".join(validation_lines("judge", error))) from error
-
-
-@contextmanager
-def _judge(spec: JudgeSpec, environ: Mapping[str, str]) -> Iterator[Judge]:
-    import httpx  # noqa: PLC0415  # usage faults are told before anything slow is imported
-
-    from hardening_trainer.judges import Limits, build_judge  # noqa: PLC0415
-
-    with httpx.Client() as client:
-        given: dict[str, Any] = {}
-        if isinstance(spec.model, ModelSource):
-            resolved = resolve_source(spec.model, environ)
-            given = {"model_path": resolved.path, "model_digest": resolved.digest, "device": _device()}
-        elif spec.type == "OpenAI":
-            limits = Limits(
-                timeout_s=spec.timeout_seconds,
-                max_retries=spec.max_retries,
-                requests_per_minute=spec.requests_per_minute,
-                max_requests=spec.max_requests,
-            )
-            key = read_secret(spec.secret_ref, "apiKey", environ)
-            given = {"base_url": spec.base_url, "model": spec.model, "api_key": key, "limits": limits, "client": client}
-        yield build_judge(name=spec.name, type=spec.type, threshold=spec.threshold, **given)
-
-
-def _device() -> str:
-    import torch  # noqa: PLC0415  # as above
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def read_answers(name: str, environ: Mapping[str, str]) -> list[JudgeRow]:

@@ -6,16 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
-import torch
-
 from hardening_api.evaluation import Judge as JudgeSpec
-from hardening_api.sources import ModelSource
 from hardening_api.stage import Weights
-from hardening_trainer.credentials import read_secret
 from hardening_trainer.evaluation.journal import Journal, key_of
-from hardening_trainer.evaluation.models import Advance, chunks, free_memory
-from hardening_trainer.judges import CompareRow, Judge, Judgement, JudgeRow, Limits, Outcome, build_judge
+from hardening_trainer.evaluation.models import Advance, chunks
+from hardening_trainer.judges import CompareRow, Judge, Judgement, JudgeRow, Outcome
+from hardening_trainer.judges.spec import opened_judge
 from hardening_trainer.runtime import StageContext
 
 ASKED_TOGETHER = 64
@@ -30,33 +26,9 @@ Comparison = tuple[str, str, str]
 @contextmanager
 def opened(context: StageContext, spec: JudgeSpec) -> Iterator[Judge]:
     """Build the judge of a spec's entry, record its digest, and free what it used at the end of the block."""
-    with _needs(context, spec) as given:
-        judge = build_judge(name=spec.name, type=spec.type, threshold=spec.threshold, **given)
+    with opened_judge(spec, lambda source: context.model(Weights(source=source)), context.environ) as judge:
         context.record_input(f"judge:{spec.name}", judge.digest)
         yield judge
-        del judge
-
-
-@contextmanager
-def _needs(context: StageContext, spec: JudgeSpec) -> Iterator[dict[str, Any]]:
-    """What the type of a judge needs beside its name: a model, or a connection."""
-    if isinstance(spec.model, ModelSource):
-        resolved = context.model(Weights(source=spec.model))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        yield {"model_path": resolved.path, "model_digest": resolved.digest, "device": device}
-        free_memory()
-    elif spec.type == "OpenAI":
-        limits = Limits(
-            timeout_s=spec.timeout_seconds,
-            max_retries=spec.max_retries,
-            requests_per_minute=spec.requests_per_minute,
-            max_requests=spec.max_requests,
-        )
-        key = read_secret(spec.secret_ref, "apiKey", context.environ)
-        with httpx.Client() as client:
-            yield {"base_url": spec.base_url, "model": spec.model, "api_key": key, "limits": limits, "client": client}
-    else:
-        yield {}
 
 
 def verdict_key(digest: str, exchange: Exchange) -> str:
