@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from hardening_api.run import HardeningRun
-from hardening_api.validation import validate_run
+from hardening_api.base import Contract
+from hardening_api.kinds import KINDS
+from hardening_api.validation import validate_document
+
+Wanted = TypeVar("Wanted", bound=Contract)
 
 READABLE = "a readable YAML or JSON file"
 # Go's encoder, and so kubectl, writes smaller whole floats without an exponent: `1e3` reaches the server as 1000.
@@ -21,14 +24,18 @@ class UnreadableDocument(ValueError):
     """A file that holds no documents; the text says where and why: `line 3, column 5: got ...: expected ...`."""
 
 
-class RunFile(NamedTuple):
-    """The runs of a file and, line by line, what is wrong in it."""
+class ObjectFile(NamedTuple):
+    """The objects of a file, of any kind, and, line by line, what is wrong in it."""
 
-    runs: list[HardeningRun]
+    objects: list[Contract]
     errors: list[str]
 
 
-def load_runs(path: Path) -> RunFile:
+class WrongContent(ValueError):
+    """A file that does not hold the one object asked for; a line for each fault."""
+
+
+def load_objects(path: Path) -> ObjectFile:
     """Read and validate every document of a file.
 
     Each error is one line without the file's name: `spec.path.to.field: got VALUE: expected ...`, with `document N:`
@@ -37,16 +44,36 @@ def load_runs(path: Path) -> RunFile:
     try:
         documents = read_documents(path)
     except UnreadableDocument as fault:
-        return RunFile([], [str(fault)])
-    found = RunFile([], [])
+        return ObjectFile([], [str(fault)])
+    found = ObjectFile([], [])
     for number, document in enumerate(documents, start=1):
-        outcome = validate_run(document)
-        if isinstance(outcome, HardeningRun):
-            found.runs.append(outcome)
+        outcome = validate_document(document)
+        if isinstance(outcome, Contract):
+            found.objects.append(outcome)
         else:
             where = f"document {number}: " if len(documents) > 1 else ""
             found.errors.extend(f"{where}{error}" for error in outcome)
     return found
+
+
+def load_one(path: Path, kind: type[Wanted]) -> Wanted:
+    """Read a file that must hold one object, of ``kind``.
+
+    Raises:
+        WrongContent: a fault in the file, or other objects than this one in it.
+    """
+    objects, errors = load_objects(path)
+    if errors:
+        raise WrongContent("\n".join(errors))
+    if len(objects) == 1 and isinstance(objects[0], kind):
+        return objects[0]
+    names = ", ".join(named(found) for found in objects)
+    raise WrongContent(f"got {names}: expected one {kind.__name__} and nothing else: put it in a file of its own")
+
+
+def named(found: Any) -> str:
+    """Return kind and name of a custom resource: `HardeningRun small`."""
+    return f"{found.kind} {found.metadata.name}"
 
 
 def read_documents(path: Path) -> list[Any]:
@@ -64,7 +91,7 @@ def read_documents(path: Path) -> list[Any]:
         raise UnreadableDocument(f"got {reason}: expected {READABLE}") from None
     documents = [document for document in _parsed(text) if document is not None]
     if not documents:
-        raise UnreadableDocument("got nothing: expected a HardeningRun")
+        raise UnreadableDocument(f"got nothing: expected one of {', '.join(KINDS)}")
     return documents
 
 

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from hardening_api.kinds import KINDS
+from hardening_api.run import HardeningRun
 from hardening_operator.cli.main import app
-from hardening_operator.documents import load_runs, read_documents
+from hardening_operator.documents import load_one, read_documents
 from tests.api.manifests import FAULTS, FULL, SMALL, Fault, small
 
 
@@ -48,8 +50,8 @@ def test_a_fault_is_one_line_on_stderr_and_exits_2(tmp_path: Path, fault: Fault)
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "got nothing: expected a HardeningRun"),
-        ("---\n# only a comment\n", "got nothing: expected a HardeningRun"),
+        ("", f"got nothing: expected one of {', '.join(KINDS)}"),
+        ("---\n# only a comment\n", f"got nothing: expected one of {', '.join(KINDS)}"),
         ("- a\n- b\n", 'got ["a","b"]: expected an object with apiVersion, kind, metadata and spec'),
         ("text", 'got "text": expected an object with apiVersion, kind, metadata and spec'),
         (b"\xff\x00\x80", "got bytes that are not UTF-8 text: expected YAML or JSON"),
@@ -105,7 +107,7 @@ def test_each_document_of_a_file_is_validated(tmp_path: Path) -> None:
     path = written(tmp_path, f"{SMALL}---\nkind: ConfigMap\napiVersion: hardening.dev/v1alpha1\n---\n")
     result = validate(path)
     assert result.stdout == f"{path}: HardeningRun small is valid\n"
-    assert result.stderr == f'{path}: document 2: kind: got "ConfigMap": expected HardeningRun\n'
+    assert result.stderr == f'{path}: document 2: kind: got "ConfigMap": expected one of {", ".join(KINDS)}\n'
 
 
 def test_no_file_is_a_usage_error() -> None:
@@ -147,9 +149,39 @@ def test_merge_keys_and_aliases_are_read(tmp_path: Path) -> None:
 
 
 def test_scientific_numbers_reach_the_run(tmp_path: Path) -> None:
-    runs, errors = load_runs(written(tmp_path, SMALL))
-    assert errors == []
-    assert runs[0].spec.training.learning_rate == 5e-6
+    assert load_one(written(tmp_path, SMALL), HardeningRun).spec.training.learning_rate == 5e-6
+
+
+APPROVAL = f"""\
+apiVersion: hardening.dev/v1alpha1
+kind: PromotionApproval
+metadata: {{name: yes}}
+spec: {{run: small, candidate: "sha256:{"0" * 64}", approver: eve}}
+"""
+
+
+def test_a_file_of_several_kinds_is_validated(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{SMALL}---\n{APPROVAL.replace('name: yes', 'name: fine')}")
+    result = validate(path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{path}: HardeningRun small is valid\n{path}: PromotionApproval fine is valid\n"
+
+
+def test_a_fault_in_an_approval_names_its_field(tmp_path: Path) -> None:
+    path = written(tmp_path, APPROVAL.replace("run: small", "run: Small"))
+    result = validate(path)
+    assert result.exit_code == 2
+    assert f"{path}: metadata.name: got true: expected " in result.stderr
+    assert f'{path}: spec.run: got "Small": expected ' in result.stderr
+
+
+@pytest.mark.parametrize("more", [SMALL.replace("name: small", "name: other"), APPROVAL.replace("yes", "fine")])
+def test_a_run_is_refused_where_its_file_holds_another_object(tmp_path: Path, more: str) -> None:
+    path = written(tmp_path, f"{SMALL}---\n{more}")
+    result = CliRunner().invoke(app, ["run", str(path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{path}: got HardeningRun small, ")
+    assert result.stderr.endswith("expected one HardeningRun and nothing else: put it in a file of its own\n")
 
 
 def test_help_loads_neither_the_contract_nor_anything_heavy() -> None:

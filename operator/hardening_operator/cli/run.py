@@ -16,7 +16,7 @@ from hardening_api.run import HardeningRun
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.cli.exit_codes import INTERRUPTED, USAGE, exit_code
 from hardening_operator.cli.view import LiveView, PlainView, closing_words
-from hardening_operator.documents import load_runs
+from hardening_operator.documents import WrongContent, load_one
 from hardening_operator.local.home import Home, HomeError
 from hardening_operator.local.preflight import check, resolve_relative_uris, stage_environment
 from hardening_operator.local.processes import Processes
@@ -51,12 +51,11 @@ def run(
 
 
 def _single_run(file: Path) -> HardeningRun:
-    runs, errors = load_runs(file)
-    if errors:
-        raise HomeError("\n".join(errors))
-    if len(runs) != 1:
-        raise HomeError(f"got {len(runs)} runs: expected one HardeningRun: name a file with a single one")
-    document = resolve_relative_uris(runs[0].to_document(), file.resolve().parent)
+    try:
+        manifest = load_one(file, HardeningRun)
+    except WrongContent as fault:
+        raise HomeError(str(fault)) from None
+    document = resolve_relative_uris(manifest.to_document(), file.resolve().parent)
     return HardeningRun.model_validate(document)
 
 

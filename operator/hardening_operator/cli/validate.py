@@ -13,14 +13,14 @@ def validate(
         list[Path], typer.Argument(metavar="FILE...", help="Manifests, YAML or JSON.", show_default=False)
     ],
 ) -> None:
-    """Check manifests offline: one line per error, exit code 2 when there is one."""
-    from hardening_operator.documents import load_runs  # noqa: PLC0415  (late: pydantic would slow `--help` down)
+    """Check manifests of every kind offline: one line per error, exit code 2 when there is one."""
+    from hardening_operator.documents import load_objects, named  # noqa: PLC0415  (late: pydantic would slow `--help` down)
 
     faulty = False
     for file in files:
-        runs, errors = load_runs(file)
-        for run in runs:
-            typer.echo(f"{file}: HardeningRun {run.metadata.name} is valid")
+        objects, errors = load_objects(file)
+        for found in objects:
+            typer.echo(f"{file}: {named(found)} is valid")
         for error in errors:
             typer.echo(f"{file}: {error}", err=True)
         faulty = faulty or bool(errors)
