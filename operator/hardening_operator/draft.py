@@ -44,12 +44,19 @@ GATE_ANSWERS: dict[str, tuple[Answer, str]] = {
 class Draft:
     """A status that is still being written."""
 
-    def __init__(self, spec: HardeningRunSpec, status: HardeningRunStatus, observed: Observed, now: datetime) -> None:
+    def __init__(
+        self,
+        spec: HardeningRunSpec,
+        status: HardeningRunStatus,
+        observed: Observed,
+        now: datetime,
+        retry_seconds: float,
+    ) -> None:
         self.spec = spec
         self.before = status
         self.observed = observed
         self.now = now
-        self.ledger = Ledger(spec, status, observed, now)
+        self.ledger = Ledger(spec, status, observed, now, retry_seconds)
         self.rounds = {entry.round: entry for entry in (status.base, *status.rounds) if entry is not None}
         self.decisions = list(status.decisions)
         self.phase: Phase = "Running"
@@ -150,7 +157,8 @@ class Draft:
             }
         )
         ledger = self.ledger
-        return Decision(status, tuple(ledger.starts), ledger.stops(self.ended), tuple(ledger.events))
+        due = None if self.ended else ledger.next_retry()
+        return Decision(status, tuple(ledger.starts), ledger.stops(self.ended), tuple(ledger.events), due)
 
     def _record(self, key: StageKey, results: tuple[StageResult, ...]) -> None:
         entry = self.rounds.get(key.round) or RoundStatus(round=key.round)

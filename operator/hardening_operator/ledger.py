@@ -12,6 +12,8 @@ How a stage moves (`Pending` waits for its next attempt):
 Failures are counted as attempts - disruptions. A disruption is what the shell reports as one, an attempt reported
 Stopped, and an attempt that the planner asked to stop, unless it left with 64 or 65: one that was killed because it
 did not save in time is not at fault. Disruptions are not bounded; `activeDeadlineSeconds` is for that.
+The n-th counted failure of a stage is retried after 2^(n-1) times the base delay, at most 32 times it; a disrupted
+stage at once.
 An attempt the status knows but nobody observes is started again under its own number: starts are idempotent, so it
 does not matter whether it was never started, is not visible yet, or has vanished without a trace.
 """
@@ -19,7 +21,7 @@ does not matter whether it was never started, is not visible yet, or has vanishe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hardening_api.run import HardeningRunSpec
@@ -30,6 +32,10 @@ from hardening_operator.figures import judges_differ, results_digest
 from hardening_operator.observed import Event, Failure, Observed, StageKey, StageObservation, StageStart, StageStop
 from hardening_operator.stage_configs import shard_count
 
+RETRY_SECONDS = 10.0
+"""Delay before the first retry of a stage that failed."""
+LONGEST_DELAY = 32
+"""The longest delay, in base delays."""
 FATAL_EXITS = (64, 65)
 """sysexits: usage and data. The same attempt would fail the same way."""
 SECTIONS: dict[StageName, str] = {
@@ -45,10 +51,18 @@ SECTIONS: dict[StageName, str] = {
 class Ledger:
     """The stages of a run while one decision is taken."""
 
-    def __init__(self, spec: HardeningRunSpec, status: HardeningRunStatus, observed: Observed, now: datetime) -> None:
+    def __init__(
+        self,
+        spec: HardeningRunSpec,
+        status: HardeningRunStatus,
+        observed: Observed,
+        now: datetime,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self.spec = spec
         self.observed = observed
         self.now = now
+        self.retry_seconds = retry_seconds
         self.may_start = True
         self.failure: tuple[str, str] | None = None
         """Reason and message, once a stage has failed for good."""
@@ -73,7 +87,7 @@ class Ledger:
         if stage.state in ("Succeeded", "Failed"):
             return ()
         if seen.attempt > stage.attempts:
-            stage = stage.model_copy(update={"attempts": seen.attempt, "state": "Running"})
+            stage = stage.model_copy(update={"attempts": seen.attempt, "state": "Running", "retry_time": None})
         self.stages[key] = stage
         if whole:
             self._succeed(key, seen)
@@ -83,15 +97,17 @@ class Ledger:
         return ()
 
     def start(self, key: StageKey) -> None:
-        """Ask for a stage's current attempt, or its next one, unless it is observed running."""
+        """Ask for a stage's current attempt, or its next one when it is due, unless it is observed running."""
         seen = self.observed.stages.get(key)
         if not self.may_start or (seen is not None and seen.state == "Running"):
             return
         stage = self.stages.get(key)
         if stage is None:
             stage = StageStatus(stage=key.stage, state="Pending", start_time=timestamp(self.now))
+        if stage.retry_time is not None and datetime.fromisoformat(stage.retry_time) > self.now:
+            return
         if stage.state == "Pending":
-            stage = stage.model_copy(update={"attempts": stage.attempts + 1})
+            stage = stage.model_copy(update={"attempts": stage.attempts + 1, "retry_time": None})
             self.tell("Normal", "StageStarted", f"{key}: attempt {stage.attempts}")
         self.stages[key] = stage.model_copy(update={"state": "Running"})
         self.starts.append(StageStart(key, stage.attempts))
@@ -113,6 +129,12 @@ class Ledger:
             for key in self._running()
             if ended or (key in self.stages and self.stages[key].state == "Stopped")
         )
+
+    def next_retry(self) -> float | None:
+        """Return the seconds until the next stage that failed may be started again."""
+        times = [stage.retry_time for stage in self.stages.values() if stage.retry_time is not None]
+        waits = [(datetime.fromisoformat(time) - self.now).total_seconds() for time in times]
+        return max(0.0, min(waits)) if waits and self.may_start else None
 
     def progress(self) -> list[Progress]:
         """Return how far the running stages are."""
@@ -175,6 +197,7 @@ class Ledger:
             "disruptions": disruptions,
             "reason": failure.reason,
             "message": shortened(failure.message),
+            "retry_time": None if excused or fatal else self._retry_time(counted),
         }
         if fatal:
             update["completion_time"] = timestamp(seen.ended_at or self.now)
@@ -187,6 +210,11 @@ class Ledger:
             self.tell("Normal", "StageDisrupted", f"{text} (not counted)")
         else:
             self.tell("Warning", "StageRetried", f"{text} ({counted} failures, backoffLimit {self.spec.backoff_limit})")
+
+    def _retry_time(self, failures: int) -> str | None:
+        """When a stage is due again after its ``failures``-th failure, or None when that is now."""
+        seconds = self.retry_seconds * min(2 ** (failures - 1), LONGEST_DELAY)
+        return timestamp(self.now + timedelta(seconds=seconds)) if seconds else None
 
 
 def _result_problem(spec: HardeningRunSpec, seen: StageObservation) -> Failure | None:

@@ -125,3 +125,5 @@ class Decision:
     start: tuple[StageStart, ...] = ()
     stop: tuple[StageStop, ...] = ()
     events: tuple[Event, ...] = ()
+    requeue_after: float | None = None
+    """Seconds after which to plan again although nothing has changed: a retry is due then."""

@@ -19,6 +19,7 @@ from hardening_api.run import HardeningRunSpec
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus, RoundStatus, StageName
 from hardening_operator.draft import Draft
 from hardening_operator.gates import best_round
+from hardening_operator.ledger import RETRY_SECONDS
 from hardening_operator.observed import Decision, Observed, StageKey, StageStop
 
 TRAINING_ORDER: dict[str, tuple[tuple[StageName, ...], ...]] = {
@@ -28,7 +29,13 @@ TRAINING_ORDER: dict[str, tuple[tuple[StageName, ...], ...]] = {
 }
 
 
-def plan(spec: HardeningRunSpec, status: HardeningRunStatus, observed: Observed, now: datetime) -> Decision:
+def plan(
+    spec: HardeningRunSpec,
+    status: HardeningRunStatus,
+    observed: Observed,
+    now: datetime,
+    retry_seconds: float = RETRY_SECONDS,
+) -> Decision:
     """Decide what to do next.
 
     Args:
@@ -36,6 +43,7 @@ def plan(spec: HardeningRunSpec, status: HardeningRunStatus, observed: Observed,
         status: What the last decision was, as stored; a fresh one for a new run.
         observed: What is, however old, repeated or incomplete.
         now: The time, aware.
+        retry_seconds: Delay before the first retry of a stage that failed; it doubles with every failure.
 
     Returns:
         The status to store, and then the stages to start and to stop; events say what changed. Planning again with
@@ -44,7 +52,7 @@ def plan(spec: HardeningRunSpec, status: HardeningRunStatus, observed: Observed,
     # A run that has ended stays as it is; only what still runs is stopped.
     if status.phase in TERMINAL_PHASES:
         return _stay(status, observed)
-    draft = Draft(spec, status, observed, now)
+    draft = Draft(spec, status, observed, now, retry_seconds)
 
     # Suspended, or past its deadline, a run takes in what comes but starts nothing.
     late = _is_late(spec, status, now)

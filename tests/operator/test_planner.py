@@ -172,6 +172,55 @@ def test_other_failures_are_retried_backoff_limit_times(exit_code: int | None) -
     assert "backoffLimit 2" in run.status.decisions[-1].message
 
 
+def test_each_failure_is_retried_after_twice_the_delay_of_the_one_before() -> None:
+    run = Run(spec_of(backoffLimit=20))
+    run.go_on_until(ATTACK)
+    run.retry_seconds = 10.0
+    waits = []
+    for attempt in range(1, 9):
+        decision = run.plan(failed(ATTACK, 70, attempt))
+        assert (run.started(), run.events()) == ([], ["StageRetried"])
+        assert run.status.rounds[0].stages[0].retry_time is not None
+        waits.append(decision.requeue_after)
+        run.now += timedelta(seconds=320)
+        run.plan()
+        assert run.started() == [f"round 1 Attack {attempt + 1}"]
+        assert (run.status.rounds[0].stages[0].retry_time, run.decision.requeue_after) == (None, None)
+    assert waits == [10, 20, 40, 80, 160, 320, 320, 320]
+
+
+def test_a_retry_that_is_not_due_is_not_started() -> None:
+    run = Run(spec_of())
+    run.go_on_until(ATTACK)
+    run.retry_seconds = 90.0
+    run.plan(failed(ATTACK, 70))
+    decision = run.plan()
+    assert (run.started(), decision.requeue_after) == ([], 30)
+    run.plan()
+    assert run.started() == ["round 1 Attack 2"]
+
+
+def test_a_disrupted_stage_is_started_again_at_once() -> None:
+    run = Run(spec_of())
+    run.go_on_until(ATTACK)
+    run.retry_seconds = 10.0
+    decision = run.plan(failed(ATTACK, None, disruption=True))
+    assert (run.started(), decision.requeue_after) == (["round 1 Attack 2"], None)
+
+
+def test_a_suspended_run_retries_when_it_is_resumed() -> None:
+    run = Run(spec_of())
+    run.go_on_until(ATTACK)
+    run.retry_seconds = 90.0
+    run.plan(failed(ATTACK, 70))
+    suspended(run)
+    run.plan()
+    assert (run.started(), run.decision.requeue_after) == ([], None)
+    suspended(run, False)
+    run.plan()
+    assert run.started() == ["round 1 Attack 2"]
+
+
 def test_disruptions_never_count() -> None:
     run = Run(spec_of(backoffLimit=0))
     run.go_on_until(ATTACK)

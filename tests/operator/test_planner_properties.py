@@ -118,7 +118,7 @@ class World:
 
     def step(self, calm: bool) -> Decision:
         """Observe, plan, check, store; then act, unless killed in between."""
-        self.now += timedelta(seconds=self.draw(st.integers(0, 90)))
+        self.now += timedelta(seconds=self.draw(st.integers(60 if calm else 0, 90)))
         observed = self.observe(calm)
         before = self.status
         decision = plan(self.spec, before, observed, self.now)
@@ -139,6 +139,11 @@ class World:
             seen = observed.stages.get(start.key)
             assert seen is None or seen.state != "Running"
             assert seen is None or not seen.results
+        entries = [entry for entry in (decision.status.base, *decision.status.rounds) if entry is not None]
+        waiting = [stage for entry in entries for stage in entry.stages if stage.retry_time is not None]
+        resting = self.spec.suspend or decision.status.phase in TERMINAL_PHASES
+        assert all(stage.state == "Pending" for stage in waiting)
+        assert (decision.requeue_after is None) == (resting or not waiting)
         if self.spec.suspend:
             assert not decision.start
         if before.phase in TERMINAL_PHASES:

@@ -118,13 +118,15 @@ class Run:
         self.stages: dict[StageKey, StageObservation] = {}
         self.approval: Approval | None = None
         self.now = START
+        self.retry_seconds = 0.0
+        """Base delay of retries; the first of most tests comes at once."""
         self.decision = Decision(self.status)
 
     def plan(self, *observations: StageObservation) -> Decision:
         """Observe, let a minute pass, plan, and store the status."""
         self.stages |= {seen.key: seen for seen in observations}
         self.now += timedelta(minutes=1)
-        self.decision = plan(self.spec, self.status, self.observed(), self.now)
+        self.decision = plan(self.spec, self.status, self.observed(), self.now, self.retry_seconds)
         self.status = self.decision.status
         return self.decision
 
