@@ -46,7 +46,7 @@ def run(
     except Stopped:
         console.print(f"Stopped; the work is saved. The same command goes on: hardening run {file}")
         raise typer.Exit(INTERRUPTED) from None
-    console.print(closing_words(status, home.folder))
+    console.print(closing_words(status, console.width, f"Report: hardening report {home.folder}"))
     raise typer.Exit(exit_code(status))
 
 
@@ -77,6 +77,7 @@ def _drive(home: Home, manifest: HardeningRun, url: str, console: Console, plain
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: asked.append(number))
     view_type = PlainView if plain or not console.is_terminal else LiveView
-    with view_type(console, manifest, home.folder) as view:
+    title = f"{manifest.metadata.name}  {manifest.spec.model.uri}  logs in {home.folder / 'embedded'}"
+    with view_type(console, title) as view:
         runner = Runner(home, manifest, url, Processes(stage_environment()), view)
         return runner.drive(clock=lambda: datetime.now(UTC), sleep=time.sleep, stop=lambda: bool(asked))

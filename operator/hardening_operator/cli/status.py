@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hardening_operator.cli.exit_codes import USAGE
-from hardening_operator.cli.view import duration, figures_table
+from hardening_operator.cli.view import figures_table, time_left
 from hardening_operator.local.home import Home, HomeError, write_json
 
 
@@ -34,11 +34,11 @@ def status(
         return
     console = Console()
     console.print(Text(f"{run.metadata.name}: {document.phase}, round {document.round} of {run.spec.rounds}"))
-    console.print(figures_table(document))
+    console.print(figures_table(document, console.width))
     for condition in document.conditions:
         console.print(f"{condition.type}={condition.status} {condition.reason}: {condition.message}", highlight=False)
     for progress in document.progress:
-        eta = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
+        eta = f", {time_left(progress)}" if progress.eta_seconds is not None else ""
         console.print(f"round {progress.round} {progress.stage} {progress.ratio:.0%}{eta}", highlight=False)
 
 

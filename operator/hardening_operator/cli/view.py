@@ -3,53 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hardening_api.run import HardeningRun
-from hardening_api.status import EvaluationFigures, HardeningRunStatus, Rate, RoundStatus
+from hardening_api.status import EvaluationFigures, HardeningRunStatus, Phase, Progress, Rate, RoundStatus
 from hardening_operator.observed import Event, Observed
 
 SETS = ("original", "attacked", "bank")
 COLORS = {"Pass": "green", "Fail": "red", "Inconclusive": "yellow"}
+PHASE_COLORS: dict[Phase, str] = {"Promoted": "green", "Failed": "red", "Running": "cyan", "Promoting": "cyan"}
+WIDE = 118
+"""From this width on, a rate and its interval fit on one line."""
+ROUNDS_SHOWN_LIVE = 8
 
 
-def rate_text(rate: Rate | None) -> str:
-    """Return `0.21 [0.14, 0.31]`, or a dash."""
-    return "-" if rate is None else f"{rate.value:.2f} [{rate.lower:.2f}, {rate.upper:.2f}]"
+def rate_text(rate: Rate | None, wide: bool = True) -> str:
+    """Return `0.21 [0.14, 0.31]`; unless ``wide``, on two lines with a shorter interval; or a dash."""
+    if rate is None:
+        return "-"
+    if wide:
+        return f"{rate.value:.2f} [{rate.lower:.2f}, {rate.upper:.2f}]"
+    return f"{rate.value:.2f}\n{rate.lower:.2f}-{rate.upper:.2f}"
 
 
-def figures_table(status: HardeningRunStatus) -> Table:
-    """Return one row for the base model and one a round, each rate with its 95 % interval."""
-    table = Table(title=None, expand=False, header_style="bold")
+def figures_table(status: HardeningRunStatus, width: int, newest: int | None = None) -> Table:
+    """Return one row for the base model and one a round, each rate with its 95 % interval, in ``width`` columns.
+
+    With ``newest`` only so many rounds are shown, the last ones.
+    """
+    wide = width >= WIDE
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("round")
-    for name in SETS:
-        table.add_column(f"harm {name}", justify="right")
-    table.add_column("win rate", justify="right")
-    table.add_column("over-refusal", justify="right")
-    table.add_column("verdict")
+    for what in (*(f"harm {name}" for name in SETS), "win rate", "over- refusal"):
+        title = what.replace("- ", "-") if wide else what.replace(" ", "\n")
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     if status.base is not None:
-        table.add_row("base", *_cells(status.base))
-    for entry in status.rounds:
-        table.add_row(str(entry.round), *_cells(entry))
+        table.add_row("base", *_cells(status.base, wide))
+    for entry in status.rounds[-newest:] if newest else status.rounds:
+        table.add_row(str(entry.round), *_cells(entry, wide))
+    judges = {judge for entry in (status.base, *status.rounds) if entry is not None for judge in _judges(entry)}
+    if judges:
+        table.caption = f"by judge {', '.join(sorted(judges))}, with 95 % intervals"
+        table.caption_justify = "left"
     return table
 
 
-def _cells(entry: RoundStatus) -> list[str]:
+def _cells(entry: RoundStatus, wide: bool) -> list[str]:
     first = first_judge(entry.evaluations)
-    cells = [rate_text(first[name].harm_rate if name in first else None) for name in SETS]
-    cells.append(rate_text(first["original"].win_rate if "original" in first else None))
-    cells.append(rate_text(first["benign"].over_refusal if "benign" in first else None))
+    rates = [first[name].harm_rate if name in first else None for name in SETS]
+    rates.append(first["original"].win_rate if "original" in first else None)
+    rates.append(first["benign"].over_refusal if "benign" in first else None)
+    cells = [escape(rate_text(rate, wide)) for rate in rates]
     verdict = entry.verdict or ""
     cells.append(f"[{COLORS[verdict]}]{verdict}[/]" if verdict else "")
     return cells
+
+
+def _judges(entry: RoundStatus) -> set[str]:
+    return {figures.judge for figures in first_judge(entry.evaluations).values()}
 
 
 def first_judge(evaluations: Iterable[EvaluationFigures]) -> dict[str, EvaluationFigures]:
@@ -60,14 +80,24 @@ def first_judge(evaluations: Iterable[EvaluationFigures]) -> dict[str, Evaluatio
     return first
 
 
-def _bars(status: HardeningRunStatus, width: int) -> RenderableType:
+def progress_bars(status: HardeningRunStatus, width: int) -> RenderableType:
+    """Return a bar for every running stage, in ``width`` columns."""
     grid = Table.grid(padding=(0, 1))
     for progress in status.progress:
-        eta = "" if progress.eta_seconds is None else f"about {duration(progress.eta_seconds)} left"
-        where = "base" if progress.round == 0 else f"round {progress.round}"
-        bar = ProgressBar(total=1.0, completed=progress.ratio, width=width)
-        grid.add_row(where, progress.stage, bar, f"{progress.ratio:4.0%}", Text(eta, style="dim"))
+        bar = ProgressBar(total=1.0, completed=progress.ratio, width=max(10, min(40, width - 60)))
+        eta = Text(time_left(progress), style="dim")
+        grid.add_row(round_name(progress.round), progress.stage, bar, f"{progress.ratio:4.0%}", eta)
     return grid
+
+
+def round_name(number: int) -> str:
+    """Return `base` or `round 2`."""
+    return "base" if number == 0 else f"round {number}"
+
+
+def time_left(progress: Progress) -> str:
+    """Return `about 3 min 20 s left`, or nothing when nobody knows."""
+    return "" if progress.eta_seconds is None else f"about {duration(progress.eta_seconds)} left"
 
 
 def duration(seconds: float) -> str:
@@ -78,24 +108,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
-def closing_words(status: HardeningRunStatus, folder: Path) -> RenderableType:
+def closing_words(status: HardeningRunStatus, width: int, next_step: str) -> RenderableType:
     """Return the figures and the decision in words, with the next command."""
     last = status.decisions[-1] if status.decisions else None
-    color = {"Promoted": "green", "Failed": "red"}.get(status.phase, "yellow")
-    lines = [Text(f"{status.phase}", style=f"bold {color}")]
+    lines = [phase_text(status.phase)]
     if last is not None:
         lines.append(Text(last.message))
-    lines.append(Text(f"Report: hardening report {folder}", style="dim"))
-    return Group(figures_table(status), *lines)
+    lines.append(Text(next_step, style="dim"))
+    return Group(figures_table(status, width), *lines)
+
+
+def phase_text(phase: Phase) -> Text:
+    """Return the phase in its colour."""
+    return Text(phase, style=f"bold {PHASE_COLORS.get(phase, 'yellow')}")
 
 
 class LiveView:
     """A table and bars that are redrawn in place."""
 
-    def __init__(self, console: Console, run: HardeningRun, folder: Path) -> None:
-        self._console, self._folder = console, folder
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=True)
-        self._title = Text(f"{run.metadata.name}  {run.spec.model.uri}  logs in {folder / 'embedded'}", style="bold")
+        self._title = Text(title, style="bold")
 
     def __enter__(self) -> Self:
         """Take the terminal."""
@@ -110,8 +144,9 @@ class LiveView:
 
     def update(self, status: HardeningRunStatus, observed: Observed) -> None:  # noqa: ARG002 - the View protocol
         """Redraw."""
-        width = max(10, min(40, self._console.width - 60))
-        self._live.update(Group(self._title, figures_table(status), _bars(status, width)))
+        width = self._console.width
+        figures = figures_table(status, width, newest=ROUNDS_SHOWN_LIVE)
+        self._live.update(Group(self._title, figures, progress_bars(status, width)))
 
     def event(self, event: Event) -> None:
         """Print the event above the table."""
@@ -121,10 +156,10 @@ class LiveView:
 class PlainView:
     """One line an event and a line for every tenth of a stage, for logs and pipes."""
 
-    def __init__(self, console: Console, run: HardeningRun, folder: Path) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._told: dict[tuple[int, str], int] = {}
-        console.print(f"{run.metadata.name} {run.spec.model.uri} in {folder}", soft_wrap=True, highlight=False)
+        console.print(title, soft_wrap=True, highlight=False)
 
     def __enter__(self) -> Self:
         """Nothing to take."""
@@ -142,8 +177,8 @@ class PlainView:
             key = (progress.round, progress.stage)
             if tenth > self._told.get(key, 0):
                 self._told[key] = tenth
-                eta = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
-                line = f"round {progress.round} {progress.stage} {progress.ratio:.0%}{eta}"
+                eta = f", {time_left(progress)}" if progress.eta_seconds is not None else ""
+                line = f"{round_name(progress.round)} {progress.stage} {progress.ratio:.0%}{eta}"
                 self._console.print(line, soft_wrap=True, highlight=False)
 
     def event(self, event: Event) -> None:
