@@ -1,0 +1,53 @@
+"""The Job of a stage attempt: Indexed, one pod a shard or a node.
+
+It never tries again by itself: the planner counts attempts, and each is a Job of its own. Only what is no fault of the
+stage (a pod that was evicted, or that saved and left) is started anew inside the Job.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hardening_operator.resources.attempt import StageAttempt
+from hardening_operator.resources.names import kueue_labels
+from hardening_operator.resources.pods import CONTAINER, pod_template
+
+USAGE_AND_DATA = [64, 65]
+INTERRUPTED = [75]
+SHORTEST_TTL_SECONDS = 600
+"""A finished Job stays at least this long, so that its result is read even if the operator was away for a while."""
+
+
+def job(attempt: StageAttempt) -> dict[str, Any]:
+    """Return the Job. `suspend` is left alone: it is Kueue's."""
+    run = attempt.run
+    metadata = attempt.metadata()
+    metadata["labels"] |= kueue_labels(run)
+    spec: dict[str, Any] = {
+        "completionMode": "Indexed",
+        "completions": attempt.pods,
+        "parallelism": attempt.pods,
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": pod_failure_rules()},
+        "template": pod_template(attempt),
+    }
+    if run.spec.active_deadline_seconds is not None:
+        # The planner keeps the run's deadline; this one ends the pods should no operator be there to do it.
+        spec["activeDeadlineSeconds"] = run.spec.active_deadline_seconds
+    if run.spec.ttl_seconds_after_finished is not None:
+        spec["ttlSecondsAfterFinished"] = max(SHORTEST_TTL_SECONDS, run.spec.ttl_seconds_after_finished)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def pod_failure_rules() -> list[dict[str, Any]]:
+    """Return what each way to fail means for the Job; what no rule names counts, and one is enough to end it."""
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": _exit_codes(USAGE_AND_DATA)},
+        {"action": "Ignore", "onExitCodes": _exit_codes(INTERRUPTED)},
+    ]
+
+
+def _exit_codes(values: list[int]) -> dict[str, Any]:
+    return {"containerName": CONTAINER, "operator": "In", "values": list(values)}

@@ -1,0 +1,48 @@
+"""What a stage reads from outside its workspace: the Secrets and addresses its config names, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from hardening_api.base import SecretRef
+from hardening_api.evaluation import Judge, Target
+from hardening_api.sources import DataSource, ModelSource
+from hardening_api.stage import StageConfig
+
+
+def secret_names(configs: Sequence[StageConfig]) -> list[str]:
+    """Return the names of the Secrets that a stage reads, in order."""
+    return sorted({part.name for part in _parts(configs) if isinstance(part, SecretRef)})
+
+
+def addresses(configs: Sequence[StageConfig]) -> list[str]:
+    """Return the URIs and URLs that a stage reads or writes, its workspace among them, in order."""
+    found = {config.workspace for config in configs}
+    for part in _parts(configs):
+        if isinstance(part, ModelSource | DataSource):
+            found.add(part.uri)
+        elif isinstance(part, Judge) and part.base_url is not None:
+            found.add(part.base_url)
+        elif isinstance(part, Target):
+            found |= {url for url in (part.uri, part.tracking_uri) if url is not None}
+    return sorted(found)
+
+
+def _parts(configs: Iterable[StageConfig]) -> Iterator[BaseModel]:
+    for config in configs:
+        # A promotion only names its base model, it does not load it.
+        yield from _within(config.promote.targets if config.promote is not None else config)
+
+
+def _within(value: Any) -> Iterator[BaseModel]:
+    """Every model inside a value, depth first."""
+    if isinstance(value, BaseModel):
+        yield value
+        for _, field in value:
+            yield from _within(field)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _within(item)
