@@ -1,4 +1,4 @@
-"""Requests and limits of a stage's container: what the run says, and the GPUs a stage needs unless it says otherwise."""
+"""Requests and limits of a stage's container: what the run says, and GPUs where it does not speak of them."""
 
 from __future__ import annotations
 

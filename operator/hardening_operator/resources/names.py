@@ -91,7 +91,7 @@ def kueue_labels(run: HardeningRun) -> dict[str, str]:
 
 
 def metadata(run: HardeningRun, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the metadata of an object that is deleted together with its run. Raises ValueError for a run without uid."""
+    """Return the metadata of an object that is deleted with its run. Raises ValueError for a run without uid."""
     return {
         "name": name,
         "namespace": namespace_of(run),

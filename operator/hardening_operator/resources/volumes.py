@@ -3,7 +3,7 @@
 /etc/hardening/stage            what each shard is told
 /etc/hardening/secrets/<name>   a Secret the stage's config names
 /workspace                      the claim
-/tmp, /dev/shm                  the only other places a stage may write to; a mount of the run's own takes their place
+/tmp, /dev/shm                  where else a stage may write; a mount of the run's own takes their place
 """
 
 from __future__ import annotations
