@@ -45,7 +45,7 @@ def _fixed(attempt: StageAttempt) -> list[Variable]:
 
 
 def _rendezvous(attempt: StageAttempt) -> list[Variable]:
-    """Tell a node of several its number and where the first is. Shards are told none: the second would commit nothing."""
+    """Tell a node of several its number and where the first is; a shard that were told one would commit nothing."""
     if attempt.nodes == 1:
         return []
     index = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX_ANNOTATION}']"}}
