@@ -25,8 +25,18 @@ APPROVAL_COLUMNS = (
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 
+MONITOR_COLUMNS = (
+    {"name": "Schedule", "type": "string", "jsonPath": ".spec.schedule"},
+    {"name": "Suspend", "type": "boolean", "jsonPath": ".spec.suspend"},
+    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+    {"name": "Regressed", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Regressed")].status'},
+    {"name": "Bad", "type": "integer", "jsonPath": ".status.consecutiveBad"},
+    {"name": "Last check", "type": "date", "jsonPath": ".status.lastCheckTime"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
 # Lists whose items are told apart by a field: the API server refuses two with the same one.
-LIST_KEYS = {"Judge": "name", "Condition": "type"}
+LIST_KEYS = {"Judge": "name", "Condition": "type", "MonitorCondition": "type"}
 
 
 def _rule(rule: str, message: str, field: str = "") -> Rule:
@@ -40,6 +50,13 @@ def _known_judge(gate: str) -> Rule:
         "expected the name of a judge in evaluation.judges",
         f".{judge}",
     )
+
+
+NAMES_A_RUN = "has(self.target.run) || (has(self.evaluation) && has(self.evaluation.run))"
+
+
+def _without_a_run(rule: str, message: str, field: str) -> Rule:
+    return _rule(f"({NAMES_A_RUN}) || ({rule})", f"expected {message}", field)
 
 
 def _batches_divide(field: str, given: str) -> Rule:
@@ -97,6 +114,33 @@ MODEL_RULES: dict[str, list[Rule]] = {
             ".registeredModel",
         ),
     ],
+    "MonitorTarget": [
+        _rule(
+            "[has(self.run), has(self.model), has(self.endpoint)].filter(given, given).size() == 1",
+            "expected exactly one of run, model, endpoint",
+        ),
+    ],
+    "HardeningMonitorSpec": [
+        _without_a_run(
+            "has(self.evaluation) && has(self.evaluation.data)",
+            "held-out prompts, or a run that has them in evaluation.run",
+            ".evaluation",
+        ),
+        _without_a_run(
+            "has(self.baseline) && has(self.baseline.figures) && self.baseline.figures.size() > 0",
+            "harm rates to compare with, or a run in evaluation.run",
+            ".baseline",
+        ),
+        _without_a_run(
+            "!has(self.target.endpoint) || (has(self.evaluation) && has(self.evaluation.attacker) "
+            "&& has(self.evaluation.attacker.model))",
+            "the model of an attacker, or a run in evaluation.run",
+            ".evaluation",
+        ),
+        _without_a_run(
+            "self.onRegression != 'Rerun'", "Alert, or a run to harden again in evaluation.run", ".onRegression"
+        ),
+    ],
     "ClaimTemplate": [_rule("has(self.claimName) != has(self.size)", "expected exactly one of claimName, size")],
     "Workspace": [
         _rule(
@@ -126,7 +170,8 @@ def root_rules(kind: str, name_pattern: str, name_length: int, spec: dict[str, A
         f"self.metadata.name.size() <= {name_length} && self.metadata.name.matches('{name_pattern}')",
         f"metadata.name: expected a name of 1 to {name_length} lower-case letters, digits and -",
     )
-    return [name, *{"HardeningRun": _run_rules, "PromotionApproval": _approval_rules}[kind](spec)]
+    more = {"HardeningRun": _run_rules, "PromotionApproval": _approval_rules}
+    return [name, *(more[kind](spec) if kind in more else [])]
 
 
 def _approval_rules(_spec: dict[str, Any]) -> list[Rule]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from hardening_api.approval import PromotionApproval
 from hardening_api.base import Contract
-from hardening_api.crd_rules import APPROVAL_COLUMNS, RUN_COLUMNS
+from hardening_api.crd_rules import APPROVAL_COLUMNS, MONITOR_COLUMNS, RUN_COLUMNS
+from hardening_api.monitor import HardeningMonitor
 from hardening_api.run import HardeningRun
 
 
@@ -31,5 +32,6 @@ KINDS = {
     for kind in (
         Kind(HardeningRun, "hardeningruns", "hrun", RUN_COLUMNS),
         Kind(PromotionApproval, "promotionapprovals", "happ", APPROVAL_COLUMNS),
+        Kind(HardeningMonitor, "hardeningmonitors", "hmon", MONITOR_COLUMNS),
     )
 }

@@ -40,6 +40,9 @@ class Data(Contract):
     """Rows of prompt, preferred (safe) answer, dispreferred (harmful) answer."""
     benign_preferences: DataSource | None = None
     """Rows of benign prompt, helpful answer, refusal: they hold over-refusal down."""
+    attacks: DataSource | None = None
+    """Attacks that succeeded, as a monitor's check left them (`attacks.jsonl`): further rows of `preferences`. They are
+    variants of one half of the held-out prompts, so only the other half is held out then."""
     evaluation: EvaluationData
     """Held-out prompts."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hardening_api.base import Contract, DataUri, ModelUri, SecretRef, ShortText
+from hardening_api.base import Contract, DataUri, HttpUrl, ModelUri, SecretRef, ShortText
 
 
 class ModelSource(Contract):
@@ -18,6 +18,23 @@ class ModelSource(Contract):
     """Branch, tag or commit of a `hf://` model; the commit it resolves to is recorded."""
     secret_ref: SecretRef | None = None
     """Secret that holds the access token."""
+
+
+class Endpoint(Contract):
+    """A served model: an OpenAI-compatible endpoint."""
+
+    base_url: HttpUrl
+    """Address of the endpoint, up to and without `/chat/completions`."""
+    model: ShortText
+    """The endpoint's name of the model."""
+    secret_ref: SecretRef | None = None
+    """Secret that holds the API key."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Time limit of one request."""
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 4
+    """Retries of one request after a refusal to serve or a broken connection."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Rate limit kept by the evaluator."""
 
 
 class ColumnNames(Contract):

@@ -16,6 +16,7 @@ from hardening_api.base import (
     Contract,
     Count,
     Digest,
+    DnsLabel,
     ExpectationError,
     Proportion,
     ShortText,
@@ -25,7 +26,7 @@ from hardening_api.base import (
 )
 from hardening_api.evaluation import Evaluation, EvaluationSet, Target
 from hardening_api.run import EvaluationData
-from hardening_api.sources import DataSource, ModelSource
+from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.status import EvaluationFigures, GateResult, StageName, TrainingFigures
 from hardening_api.sums import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_api.training import Attacker, Scoring, Training
@@ -103,6 +104,8 @@ class AttackConfig(Contract):
     """Who attacks: the attacker of the round before, or the base attacker in round 1."""
     preferences: DataSource
     """Prompts to attack, with their answers."""
+    attacks: DataSource | None = None
+    """Attacks that succeeded before, with a safe answer: they are attacked as well."""
     settings: Attacker
     """How to sample, what to reject."""
 
@@ -146,12 +149,20 @@ class TrainConfig(Contract):
 
 
 class EvaluateConfig(Contract):
-    """Evaluate: base (round 0) or base and candidate on the held-out prompts."""
+    """Evaluate: base (round 0) or base and candidate on the held-out prompts.
 
-    base: Weights
-    """The base model."""
+    In a monitor's check the target is the candidate, and no base is asked: what the promoted candidate answered when it
+    was evaluated (`recorded`) stands for the base's answers.
+    """
+
+    base: Weights | None = None
+    """The base model; None in a monitor's check."""
     candidate: Weights | None = None
     """The round's defender; None in round 0."""
+    endpoint: Endpoint | None = None
+    """A served model as the candidate."""
+    recorded: Annotated[list[WorkspacePath], Field(max_length=1000)] = []
+    """Folders of an earlier Evaluate stage, all its shards: its candidate's answers stand for the base's."""
     attacker: Weights
     """The current attacker."""
     reference: Weights
@@ -170,6 +181,18 @@ class EvaluateConfig(Contract):
     """Folder of this shard's Evaluate stage of round 0; None in round 0."""
     banks: Annotated[list[WorkspacePath], Field(max_length=100)] = []
     """Folders of this shard's earlier Evaluate stages, whose successes are replayed, the newest last."""
+    attacks: DataSource | None = None
+    """Attacks that were trained on; the half of the held-out prompts that they are variants of is left out."""
+
+    @model_validator(mode="after")
+    def _somebody_answers(self) -> EvaluateConfig:
+        if self.candidate is not None and self.endpoint is not None:
+            raise ExpectationError("at=endpoint;no endpoint beside a candidate")
+        if self.base is None and self.candidate is None and self.endpoint is None:
+            raise ExpectationError("at=base;a base, a candidate or an endpoint")
+        if self.base is not None and (self.endpoint is not None or self.recorded):
+            raise ExpectationError("at=base;no base where the candidate is served or the base's answers are recorded")
+        return self
 
 
 class PromoteConfig(Contract):
@@ -193,6 +216,20 @@ class PromoteConfig(Contract):
     """Who approved, under manual approval."""
 
 
+class CheckIdentity(Contract):
+    """Which check of which monitor an Evaluate is."""
+
+    monitor: DnsLabel
+    """Name of the HardeningMonitor."""
+    name: DnsLabel
+    """Name of the check."""
+
+    @property
+    def folder(self) -> str:
+        """The check's folder, relative to the workspace."""
+        return f"monitors/{self.monitor}/{self.name}"
+
+
 class StageConfig(Contract):
     """All a stage is told. Exactly one of the sections is given, the one of its stage."""
 
@@ -208,6 +245,8 @@ class StageConfig(Contract):
     """Which round; 0 is the base model's evaluation."""
     shard: Shard = Shard()
     """Which part of the prompts."""
+    check: CheckIdentity | None = None
+    """Of an Evaluate that is a monitor's check: which one. It has a folder of its own."""
     workspace: WorkspaceUrl
     """fsspec URL of the workspace."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -235,6 +274,8 @@ class StageConfig(Contract):
     @property
     def folder(self) -> str:
         """The stage's folder, relative to the workspace."""
+        if self.check is not None:
+            return f"{self.check.folder}/{FOLDERS[self.stage]}/shard-{self.shard.index}-of-{self.shard.count}"
         return stage_folder(self.round, self.stage, self.shard)
 
     def digest(self) -> str:

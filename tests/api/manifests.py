@@ -47,6 +47,7 @@ spec:
       columns: {prompt: prompt, preferred: chosen, dispreferred: rejected}
       secretRef: {name: hf-token}
     benignPreferences: {uri: "file:///data/benign.jsonl"}
+    attacks: {uri: "file:///data/attacks.jsonl"}
     evaluation:
       harmful: {uri: "hf://Anthropic/hh-rlhf", subset: harmless-base, split: test, limit: 512}
       benign: {uri: "hf://walledai/XSTest", limit: 250}
