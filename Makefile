@@ -10,10 +10,10 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test demo lock clean
+.PHONY: help setup lint format generate test cluster-up cluster-down e2e demo lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## Make the virtual environment
 
@@ -40,6 +40,16 @@ generate: $(READY) ## CRD YAML and API reference from the contract
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 15
+
+cluster-up: $(READY) ## A real single-node Kubernetes on this machine (root, Go)
+	$(BIN)/python -m tests.cluster.bringup up
+	@$(BIN)/python -m tests.cluster.bringup env
+
+cluster-down: $(READY) ## End it, leave nothing but built tools, images and logs
+	$(BIN)/python -m tests.cluster.bringup down
+
+e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
+	E2E=1 $(BIN)/pytest tests/cluster --durations 15
 
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m

@@ -1,0 +1,126 @@
+"""The programs of the cluster: Debian packages, and Go programs built once from the pinned modules in tools/."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.bringup.settings import KUBERNETES_VERSION, SOURCE, Settings
+from tests.cluster.bringup.shell import BringUpError, say
+
+_VERSION = "k8s.io/component-base/version"
+_KUBERNETES_FLAGS = (
+    f"-s -w -X {_VERSION}.gitVersion={KUBERNETES_VERSION} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
+)
+
+# command -> Debian package
+PACKAGES = {
+    "etcd": "etcd-server",
+    "containerd": "containerd",
+    "runc": "runc",
+    "/usr/lib/cni/ptp": "containernetworking-plugins",
+    "conntrack": "conntrack",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "openssl": "openssl",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+}
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A Go program: the folder under tools/ that pins it, its main package, its linker flags."""
+
+    module: str
+    package: str
+    flags: str = "-s -w"
+
+
+KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+TOOLS = {name: Tool("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_FLAGS) for name in KUBERNETES} | {
+    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
+    "coredns": Tool("coredns", "github.com/coredns/coredns"),
+    "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "registry": Tool("registry", "github.com/distribution/distribution/v3/cmd/registry"),
+    "versitygw": Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+}
+NODE_TOOLS = (*KUBERNETES, "coredns")
+
+
+def install_packages() -> None:
+    """apt-get what is missing; none of it is started as a service."""
+    missing = sorted({package for command, package in PACKAGES.items() if not shutil.which(command)} - _present_files())
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise BringUpError(f"missing, and this is no Debian: {', '.join(missing)}. Install them by hand.")
+    say(f"apt-get install {' '.join(missing)}")
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        _quietly(["apt-get", "-q", "update"])
+        _quietly(["apt-get", "-q", "-y", "--no-install-recommends", "install", *missing])
+    finally:
+        if ours:
+            policy.unlink()
+
+
+def binary(settings: Settings, name: str) -> Path:
+    """Where a tool is once built: the folder's name changes with everything that decides what is built."""
+    tool = TOOLS[name]
+    source = SOURCE / "tools" / tool.module
+    pins = [(source / part).read_bytes() for part in ("go.mod", "go.sum")]
+    key = hashlib.sha256(b"\0".join([*pins, tool.package.encode(), tool.flags.encode()])).hexdigest()[:16]
+    return settings.cache / "bin" / key / name
+
+
+def build(settings: Settings, names: tuple[str, ...] | list[str]) -> dict[str, Path]:
+    """Build the tools that are not in the cache yet and link all of them into CACHE/bin. Returns name -> program."""
+    built = {}
+    for name in names:
+        program = binary(settings, name)
+        if not program.exists():
+            _build_one(program, name)
+        link = settings.cache / "bin" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(program)
+        built[name] = program
+    return built
+
+
+def _build_one(program: Path, name: str) -> None:
+    if not shutil.which("go"):
+        raise BringUpError(
+            "go is missing: install Go 1.26 or newer (https://go.dev/dl), it builds the cluster's programs"
+        )
+    tool = TOOLS[name]
+    say(f"building {name} (once)")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = program.with_suffix(f".{os.getpid()}")
+    flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", tool.flags]
+    _quietly(["go", "build", *flags, "-o", str(unfinished), tool.package], cwd=SOURCE / "tools" / tool.module)
+    unfinished.rename(program)
+
+
+def _present_files() -> set[str]:
+    return {package for command, package in PACKAGES.items() if command.startswith("/") and Path(command).exists()}
+
+
+def _quietly(argv: list[str], cwd: Path | None = None) -> None:
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BringUpError(f"`{' '.join(argv[:5])} ...` ended with {done.returncode}:\n{done.stderr[-3000:]}")
