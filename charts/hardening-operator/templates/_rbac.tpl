@@ -1,0 +1,53 @@
+{{/* What the operator may do where runs live. Framework: needed by kopf. Application: needed by our own code. */}}
+{{- define "hardening.rules" -}}
+# Application: the runs, and their status, which is all the operator writes of them.
+- apiGroups: [hardening.dev]
+  resources: [hardeningruns, hardeningmonitors, promotionapprovals]
+  verbs: [get, list, watch]
+- apiGroups: [hardening.dev]
+  resources: [hardeningruns/status, hardeningmonitors/status]
+  verbs: [patch, update]
+# Application: children name the run as their owner with blockOwnerDeletion; clusters that check this ask for this right.
+- apiGroups: [hardening.dev]
+  resources: [hardeningruns/finalizers]
+  verbs: [update]
+# Application: the stages.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+# Application: how the stages' pods fare; they are made, and removed, by their Jobs.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# Application: a stage's config, its nodes' names, and a run's workspace.
+- apiGroups: [""]
+  resources: [configmaps, services, persistentvolumeclaims]
+  verbs: [get, create, patch, delete]
+{{- if .Values.stages.networkPolicies }}
+# Application: what a stage may reach.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create, patch, delete]
+{{- end }}
+# Framework and Application: events on runs.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* What only an operator that watches the whole cluster needs besides. */}}
+{{- define "hardening.clusterRules" -}}
+# Framework: kopf looks for the kinds and namespaces it serves.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
+
+{{- define "hardening.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "hardening.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
