@@ -13,6 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from hardening_api.stage import StageConfig
+from hardening_api.stage_metrics import STAGE_COUNTERS, STAGE_GAUGES
+from hardening_trainer.gpu_memory import GpuMemory
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,10 @@ class Progress:
         self._labels = {"run": config.run.name, "stage": config.stage, "round": str(config.round)}
         self.registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
+        self.registry.register(GpuMemory(self._labels))
+        tokens = "hardening_stage_tokens_total"
         self._token_counter = Counter(
-            "hardening_stage_tokens", "Tokens read and written by models.", list(self._labels), registry=self.registry
+            tokens, STAGE_COUNTERS[tokens], list(self._labels), registry=self.registry
         ).labels(**self._labels)
         self._total, self._done, self._resumed, self.tokens = 0, 0, 0, 0
         self._started, self._written = clock(), float("-inf")
@@ -62,7 +66,7 @@ class Progress:
         self._publish()
 
     def gauge(self, name: str, value: float) -> None:
-        """Show a figure (`loss`, `margin`) as `hardening_stage_<name>`."""
+        """Show a figure (`loss`, `rewards_margins`) as `hardening_stage_<name>`, which the contract must name."""
         self._figures[name] = value
         self._set(name, value)
         self._write()
@@ -97,10 +101,8 @@ class Progress:
     def _set(self, name: str, value: float) -> None:
         gauge = self._gauges.get(name)
         if gauge is None:
-            words = name.replace("_", " ")
-            gauge = Gauge(
-                f"hardening_stage_{name}", f"The stage's {words}.", list(self._labels), registry=self.registry
-            )
+            full_name = f"hardening_stage_{name}"
+            gauge = Gauge(full_name, STAGE_GAUGES[full_name], list(self._labels), registry=self.registry)
             self._gauges[name] = gauge
         gauge.labels(**self._labels).set(value)
 

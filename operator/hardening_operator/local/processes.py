@@ -15,6 +15,8 @@ from hardening_api.stage import FOLDERS, StageConfig
 from hardening_operator.local.home import read_json, write_json
 
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+"""Loaded here: between fork and exec a process may not load anything when it has threads (those of `/metrics`)."""
 
 
 class Processes:
@@ -40,7 +42,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads here
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
             )
         self._children[folder] = child
         record = {"pid": child.pid, "born": _birth(child.pid), "startedAt": now.isoformat()}
@@ -67,7 +69,7 @@ class Processes:
 
 
 def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _birth(pid: int) -> str | None:

@@ -1,0 +1,1 @@
+"""Prometheus metrics: series read from resource status at every scrape, and the process's own instruments."""
