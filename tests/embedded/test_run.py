@@ -121,7 +121,7 @@ def test_an_approval_of_another_digest_is_refused(killed_at_every_stage: Embedde
     stale = killed_at_every_stage.stale
     assert stale is not None
     assert stale.returncode == 2
-    assert "expected AwaitingApproval and a digest among its candidates" in stale.stderr
+    assert "expected the candidate that is asked about, sha256:" in stale.stderr
 
 
 def test_who_approved_is_kept_in_the_decisions(killed_at_every_stage: Embedded) -> None:

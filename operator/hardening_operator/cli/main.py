@@ -9,6 +9,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
+from hardening_operator.cli.options import PLUGIN, with_cluster_options
+
 
 class Entry(NamedTuple):
     """Where a command's function is, and its line in `--help`."""
@@ -16,22 +18,35 @@ class Entry(NamedTuple):
     module: str
     summary: str
     takes_any_option: bool = False
+    is_about_runs: bool = True
+    """A run may be in a cluster: the command has -n, --context and --kubeconfig."""
 
 
 # Each function has the name of its command.
 COMMANDS = {
-    "run": Entry("run", "Run a manifest here, with local processes; the same command goes on after a stop."),
-    "validate": Entry("validate", "Check manifests offline: one line per error."),
-    "status": Entry("status", "Show where a run stands."),
-    "approve": Entry("status", "Approve or reject the candidate of a run that waits for a person."),
+    "run": Entry("run", "Run a manifest here, with local processes; with --cluster, apply and follow it."),
+    "validate": Entry("validate", "Check manifests offline: one line per error.", is_about_runs=False),
+    "status": Entry("status", "Show where a run stands, and what to do next."),
+    "watch": Entry("watch", "Follow a run of the cluster to its end."),
+    "logs": Entry("logs", "Print the logs of a stage's pods."),
     "report": Entry("report", "Write a run's report as one HTML page."),
-    "score": Entry("files", "Direct harmfulness R of each row of a file.", takes_any_option=True),
-    "judge": Entry("files", "A judge's verdict on each row of a file.", takes_any_option=True),
+    "approve": Entry("approve", "Approve the candidate of a run that waits for a person."),
+    "reject": Entry("approve", "Reject it."),
+    "suspend": Entry("suspend", "Suspend a run of the cluster; its stages save."),
+    "resume": Entry("suspend", "Resume it."),
+    "retry": Entry("retry", "Start a new run from one that failed or was not promoted."),
+    "diff": Entry("diff", "Compare two runs: specs, and figures with intervals."),
+    "score": Entry("files", "Direct harmfulness R of each row of a file.", takes_any_option=True, is_about_runs=False),
+    "judge": Entry("files", "A judge's verdict on each row of a file.", takes_any_option=True, is_about_runs=False),
 }
 
 
 class LazyCommands(TyperGroup):
     """The commands of the table, loaded one at a time."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        with_cluster_options(self)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  (Typer's signature)
         """Return the names, in the order of the table."""
@@ -46,7 +61,8 @@ class LazyCommands(TyperGroup):
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         settings = module.PASS_THROUGH if entry.takes_any_option else None
         single.command(name=cmd_name, context_settings=settings)(getattr(module, cmd_name))
-        return typer.main.get_command(single)
+        command = typer.main.get_command(single)
+        return with_cluster_options(command) if entry.is_about_runs else command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  (Typer's signature)
         """Write the list of commands without loading them."""
@@ -76,9 +92,18 @@ def hardening(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Harden instruct models against adversarial prompts with Adversarial Preference Learning."""
+    """Harden instruct models against adversarial prompts with Adversarial Preference Learning.
+
+    RUN is a folder when it has a / or a folder of that name is here; else it is a HardeningRun in the cluster of your
+    kubeconfig file. With -n, --context or --kubeconfig, and as `kubectl hardening`, it is always one in the cluster.
+    """
 
 
 def run() -> None:
     """Run the command line; the entry point of the `hardening` script."""
     app()
+
+
+def run_plugin() -> None:
+    """Run it as kubectl does; the entry point of the `kubectl-hardening` script."""
+    app(prog_name=PLUGIN)

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from hardening_operator.cli.exit_codes import USAGE
-from hardening_operator.local.home import HomeError
+from hardening_operator.cli.target import RunArgument, faults_told, find_run, refuse
 
 
 def report(
-    folder: Path = typer.Argument(help="Folder of a run."),
-    output: Path | None = typer.Option(None, "--output", "-o", help="The page; default FOLDER/report.html."),
-    include_text: bool = typer.Option(False, "--include-text", help="Add prompts and answers. They may be harmful."),
+    called: typer.Context,
+    run: RunArgument,
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="The page; default FOLDER/report.html, or RUN.html for one in the cluster."
+    ),
+    include_text: bool = typer.Option(
+        False, "--include-text", help="Add prompts and answers, of a run in a folder. They may be harmful."
+    ),
 ) -> None:
-    """Write one self-contained HTML page of the run in FOLDER: figures with intervals, plots, the decision in words."""
-    from hardening_operator.report.build import write_report  # noqa: PLC0415 - matplotlib is slow to import
+    """Write one self-contained HTML page of RUN: figures with intervals, plots, the decision in words.
+
+    Of a run in the cluster it shows what the resource's status holds: figures only.
+    """
+    from hardening_operator.report.build import folder_page, status_page, write_page  # noqa: PLC0415 - matplotlib is slow
     from hardening_operator.report.text import read_answers  # noqa: PLC0415
 
-    try:
-        rows: list[dict[str, Any]] | None = read_answers(folder) if include_text else None
-        page = write_report(folder, output or folder / "report.html", rows)
-    except HomeError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - one line an error, for scripts
-        raise typer.Exit(USAGE) from None
+    with faults_told():
+        subject = find_run(called, run)
+        if subject.folder is not None:
+            rows: list[dict[str, Any]] | None = read_answers(subject.folder) if include_text else None
+            page = write_page(folder_page(subject.folder, rows), output or subject.folder / "report.html")
+        elif include_text:
+            refuse("--include-text: the cluster's resources hold no text: read it in the workspace")
+        else:
+            page = write_page(status_page(subject.run), output or Path(f"{subject.run.metadata.name}.html"))
     Console().print(f"Wrote {page}", soft_wrap=True, highlight=False)

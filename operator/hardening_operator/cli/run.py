@@ -8,45 +8,80 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 from rich.console import Console
 
 from hardening_api.run import HardeningRun
 from hardening_api.status import HardeningRunStatus
+from hardening_operator.cli.apply import apply_and_follow
 from hardening_operator.cli.exit_codes import INTERRUPTED, USAGE, exit_code
+from hardening_operator.cli.target import refuse, speaks_of_cluster
+from hardening_operator.cli.timeout import Timeout
 from hardening_operator.cli.view import LiveView, PlainView, closing_words
 from hardening_operator.documents import WrongContent, load_one
 from hardening_operator.local.home import Home, HomeError
+from hardening_operator.local.metrics import RunMetrics
 from hardening_operator.local.preflight import check, resolve_relative_uris, stage_environment
 from hardening_operator.local.processes import Processes
 from hardening_operator.local.runner import Runner, Stopped
+from hardening_operator.metrics.exposition import ExpositionError
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one for each option
+    called: typer.Context,
     file: Path = typer.Argument(help="A HardeningRun manifest."),
     workspace: str | None = typer.Option(None, help="Folder or fsspec URL to work in; default runs/NAME."),
     plain: bool = typer.Option(False, "--plain", help="One line an event instead of a live table."),
+    cluster: bool = typer.Option(False, "--cluster", help="Apply FILE to the cluster, and follow the run there."),
+    timeout: Timeout = None,
+    metrics_port: int | None = typer.Option(None, help="Serve the run's Prometheus metrics on this port, here only."),
+    metrics_textfile: Path | None = typer.Option(None, help="Keep them in this file, for node_exporter to read."),
 ) -> None:
     """Run FILE here, with local processes; killed at any moment, the same command goes on.
 
-    Exit codes: 0 promoted, 3 not promoted, 4 awaiting approval, 1 failed, 2 usage.
+    With --cluster (or -n, --context, --kubeconfig) the run is applied to the cluster and followed as by `watch`.
+
+    Exit codes: 0 promoted, 3 not promoted, 4 awaiting approval, 1 failed, 2 usage or no access, 5 suspended,
+    124 timed out (of --timeout).
     """
+    if cluster or speaks_of_cluster(called):
+        if workspace is not None:
+            refuse("--workspace: a run in the cluster names its own, in spec.workspace: leave it out")
+        if metrics_port is not None or metrics_textfile is not None:
+            refuse("--metrics-port, --metrics-textfile: the operator serves the metrics of a run in the cluster")
+        apply_and_follow(called, file, plain, timeout)
+    if timeout is not None:
+        refuse("--timeout: a local run is stopped by Ctrl-C and goes on with the same command: leave it out")
+    run_here(file, workspace, plain, Exposition(metrics_port, metrics_textfile))
+
+
+class Exposition(NamedTuple):
+    """Where a local run's metrics go."""
+
+    port: int | None = None
+    textfile: Path | None = None
+
+
+def run_here(file: Path, workspace: str | None, plain: bool, metrics: Exposition) -> None:
+    """Drive the run of ``file`` with local processes, and leave with its exit code."""
     console = Console(stderr=False)
     try:
         manifest = _single_run(file)
         home, url = _place(manifest.metadata.name, workspace)
         check(manifest, os.environ)
         with home.locked():
-            status = _drive(home, home.adopt(manifest), url, console, plain)
-    except HomeError as error:
+            status = _drive(home, home.adopt(manifest), url, console, plain, metrics)
+    except (HomeError, ExpositionError) as error:
         for line in str(error).splitlines():
             print(f"{file}: {line}", file=sys.stderr)  # noqa: T201 - one line an error, for scripts
         raise typer.Exit(USAGE) from None
     except Stopped:
         console.print(f"Stopped; the work is saved. The same command goes on: hardening run {file}")
         raise typer.Exit(INTERRUPTED) from None
-    console.print(closing_words(status, console.width, f"Report: hardening report {home.folder}"))
+    console.print(closing_words(status, console.width))
+    console.print(f"Report: hardening report {home.folder}", soft_wrap=True, highlight=False)
     raise typer.Exit(exit_code(status))
 
 
@@ -72,12 +107,15 @@ def _place(name: str, workspace: str | None) -> tuple[Home, str]:
     return Home(Path(f"runs/{name}").resolve()), workspace
 
 
-def _drive(home: Home, manifest: HardeningRun, url: str, console: Console, plain: bool) -> HardeningRunStatus:
+def _drive(
+    home: Home, manifest: HardeningRun, url: str, console: Console, plain: bool, metrics: Exposition
+) -> HardeningRunStatus:
     asked: list[int] = []
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: asked.append(number))
     view_type = PlainView if plain or not console.is_terminal else LiveView
     title = f"{manifest.metadata.name}  {manifest.spec.model.uri}  logs in {home.folder / 'embedded'}"
     with view_type(console, title) as view:
-        runner = Runner(home, manifest, url, Processes(stage_environment()), view)
+        watcher = RunMetrics(manifest, view, metrics.port, metrics.textfile)
+        runner = Runner(home, manifest, url, Processes(stage_environment()), watcher)
         return runner.drive(clock=lambda: datetime.now(UTC), sleep=time.sleep, stop=lambda: bool(asked))

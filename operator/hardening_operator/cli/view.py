@@ -108,13 +108,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
-def closing_words(status: HardeningRunStatus, width: int, next_step: str) -> RenderableType:
-    """Return the figures and the decision in words, with the next command."""
+def closing_words(status: HardeningRunStatus, width: int) -> RenderableType:
+    """Return the figures and the decision in words."""
     last = status.decisions[-1] if status.decisions else None
     lines = [phase_text(status.phase)]
     if last is not None:
         lines.append(Text(last.message))
-    lines.append(Text(next_step, style="dim"))
     return Group(figures_table(status, width), *lines)
 
 

@@ -27,9 +27,25 @@ SETS = {
 }
 
 
-def build(home: Home, text_rows: list[dict[str, Any]] | None) -> str:
-    """Return the page for the run in ``home``; ``text_rows`` are prompts and answers, None when not asked for."""
+def folder_page(folder: Path, text_rows: list[dict[str, Any]] | None) -> str:
+    """Return the page of the run in ``folder``; ``text_rows`` are prompts and answers, None when not asked for."""
+    home = Home(folder)
     run, status = home.load_run(), home.load_status()
+    histograms = _histograms(home, [entry for entry in (status.base, *status.rounds) if entry is not None])
+    return _page(run, status, histograms, text_rows)
+
+
+def status_page(run: HardeningRun) -> str:
+    """Return the page of a run as a resource: what its status holds, and so no histogram of R."""
+    return _page(run, run.status or HardeningRunStatus(), {}, None)
+
+
+def _page(
+    run: HardeningRun,
+    status: HardeningRunStatus,
+    histograms: dict[str, AgreementSums],
+    text_rows: list[dict[str, Any]] | None,
+) -> str:
     environment = Environment(
         loader=PackageLoader("hardening_operator.report"),
         autoescape=select_autoescape(default=True),
@@ -45,7 +61,7 @@ def build(home: Home, text_rows: list[dict[str, Any]] | None) -> str:
         decision=_decision(run, status),
         headline=list(_headline(status)),
         entries=[entry for entry in (status.base, *status.rounds) if entry is not None],
-        plots={name: Markup(svg) for name, svg in _plots(home, run, status).items()},  # noqa: S704 - our own SVG
+        plots={name: Markup(svg) for name, svg in _plots(run, status, histograms).items()},  # noqa: S704 - our own SVG
         stages=list(_stages(status)),
         text_rows=text_rows,
     )
@@ -77,7 +93,7 @@ def _headline(status: HardeningRunStatus) -> Iterator[tuple[str, str, str]]:
         yield "win rate over the base", "", _rate(after["original"].win_rate)
 
 
-def _plots(home: Home, run: HardeningRun, status: HardeningRunStatus) -> dict[str, str]:
+def _plots(run: HardeningRun, status: HardeningRunStatus, histograms: dict[str, AgreementSums]) -> dict[str, str]:
     gate = run.spec.promotion.gates.win_rate
     found = {
         "harm": plots.harm_rates(status),
@@ -85,7 +101,6 @@ def _plots(home: Home, run: HardeningRun, status: HardeningRunStatus) -> dict[st
     }
     if any(entry.attack is not None for entry in status.rounds):
         found["diversity"] = plots.diversity(status)
-    histograms = _histograms(home, [entry for entry in (status.base, *status.rounds) if entry is not None])
     if histograms:
         found["agreement"] = plots.agreement(histograms)
     stages = [(number, stage) for number, stage in _stages(status) if stage.seconds]
@@ -124,8 +139,8 @@ def _stages(status: HardeningRunStatus) -> Iterator[tuple[int, StageStatus]]:
                 yield entry.round, stage
 
 
-def write_report(folder: Path, output: Path, text_rows: list[dict[str, Any]] | None) -> Path:
-    """Write the page of the run in ``folder`` to ``output`` and return it."""
+def write_page(page: str, output: Path) -> Path:
+    """Write a page to ``output`` and return it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(build(Home(folder), text_rows), encoding="utf-8")
+    output.write_text(page, encoding="utf-8")
     return output

@@ -1,0 +1,1 @@
+"""What the command line knows of a cluster: where it is, how to ask it, and its refusals in words."""
