@@ -24,6 +24,7 @@ from hardening_trainer.progress import Progress
 from hardening_trainer.runtime import StageContext, Surroundings, run_stage
 from hardening_trainer.signals import StopSignal
 from hardening_trainer.stages import promote
+from hardening_trainer.stores import Buckets
 from hardening_trainer.workspace import Workspace
 from tests.support.stage_configs import RUN, attack_config
 
@@ -262,12 +263,10 @@ class Bucket(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
 
 @pytest.fixture
 def bucket() -> Iterator[Workspace]:
-    before = fsspec.get_filesystem_class
     fsspec.register_implementation("s3", Bucket, clobber=True)
     Bucket.store.clear()
     yield Workspace(Bucket(), "/models/hardened", "s3://models/hardened")
-    fsspec.register_implementation("s3", "s3fs.S3FileSystem", clobber=True)
-    assert fsspec.get_filesystem_class is before
+    fsspec.register_implementation("s3", Buckets, clobber=True)
 
 
 S3 = {"type": "S3", "uri": "s3://models/hardened", "secretRef": {"name": "store"}}

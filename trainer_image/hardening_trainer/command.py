@@ -91,7 +91,7 @@ def run_command(stage: StageName, given: argparse.Namespace, stop: StopSignal) -
             log.info("metrics on port %d", progress.serve(given.metrics_port))
         with tempfile.TemporaryDirectory(prefix="hardening-") as scratch:
             around = Surroundings(progress, stop, Path(scratch), os.environ)
-            workspace = Workspace.open(config.workspace)
+            workspace = Workspace.open(config.workspace, os.environ)
             result = run_stage(config, lambda: load_stage(stage), workspace, around)
         return _leave(result, result_file, EXIT_OK)
     except Exception as error:

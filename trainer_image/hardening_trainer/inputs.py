@@ -18,6 +18,7 @@ from hardening_trainer.credentials import read_secret
 from hardening_trainer.data import PairTable, PromptTable, read_pairs, read_prompts
 from hardening_trainer.errors import CorruptInput, Unavailable
 from hardening_trainer.manifests import load_manifest, torn_files
+from hardening_trainer.stores import opener
 from hardening_trainer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def resolve_source(source: ModelSource, environ: Mapping[str, str]) -> ResolvedM
     """Bring the model at a URI to this machine."""
     from hardening_trainer.models import resolve_model  # noqa: PLC0415  # takes seconds: torch
 
-    token = read_secret(source.secret_ref, "token", environ)
-    return resolve_model(source.uri, source.revision, cache_folder(environ), token)
+    token = read_secret(source.secret_ref, "token", environ) if source.uri.startswith("hf://") else None
+    open_url = opener(source.secret_ref, environ)
+    return resolve_model(source.uri, source.revision, cache_folder(environ), token, open_url)
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:

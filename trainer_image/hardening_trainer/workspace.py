@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from hardening_trainer.errors import StageError, UsageFault, WorkspaceUnavailable, as_stage_error
+from hardening_trainer.stores import open_store
 
 _CHUNK = 1 << 20
 
@@ -31,10 +31,10 @@ class Workspace:
         """The folder itself, where the workspace is one on this machine."""
 
     @classmethod
-    def open(cls, url: str) -> Workspace:
-        """Open the workspace at `url`. Raises UsageFault for a scheme that cannot be opened here."""
+    def open(cls, url: str, environ: Mapping[str, str] = os.environ) -> Workspace:
+        """Open the workspace at `url`, a bucket with the keys in `environ`. Raises UsageFault for an unknown scheme."""
         try:
-            filesystem, root = fsspec.core.url_to_fs(url)
+            filesystem, root = open_store(url, environ)
         except (ValueError, ImportError) as error:
             raise UsageFault(f"workspace: got {url}: expected a URL that fsspec opens ({error})") from error
         return cls(filesystem, root, url)

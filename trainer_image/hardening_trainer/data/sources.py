@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.core import OpenFile
+from fsspec.utils import infer_compression
 
 from hardening_api.sources import DataSource
 from hardening_trainer.credentials import read_secret
 from hardening_trainer.errors import CorruptInput, DataFault, StageError, Unavailable, UsageFault, as_stage_error
 from hardening_trainer.packages import package_folder, package_path
+from hardening_trainer.stores import OpenUrl, opener
 
 _FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 
@@ -52,7 +54,7 @@ def opened(source: DataSource, environ: Mapping[str, str]) -> Iterator[Opened]:
             yield _from_hub(source, environ)
             return
         suffix = _suffix(source.uri)
-        with _stream(source.uri) as stream:
+        with _stream(source.uri, opener(source.secret_ref, environ)) as stream:
             if suffix == ".parquet":
                 yield Opened(_parquet(stream), "row")
             elif suffix == ".csv":
@@ -83,11 +85,12 @@ def _suffix(uri: str) -> str:
 
 
 @contextmanager
-def _stream(uri: str) -> Iterator[BinaryIO]:
+def _stream(uri: str, open_url: OpenUrl) -> Iterator[BinaryIO]:
     if uri.startswith("package://"):
         uri = _package_file(uri).as_uri()
     try:
-        file = fsspec.open(unquote(uri) if uri.startswith("file://") else uri, "rb", compression="infer")
+        filesystem, path = open_url(unquote(uri) if uri.startswith("file://") else uri)
+        file = OpenFile(filesystem, path, "rb", infer_compression(path))
     except (ValueError, ImportError) as error:
         raise UsageFault(f"{uri}: this scheme cannot be opened here ({error})") from error
     with file as stream:

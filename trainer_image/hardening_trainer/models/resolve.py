@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-import fsspec
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -21,6 +20,7 @@ from hardening_trainer.models.errors import ModelNotUsable, ModelUnavailable
 from hardening_trainer.models.files import MODEL_FILES, folder_digest, is_model_file, new_folder
 from hardening_trainer.models.gguf import convert_gguf
 from hardening_trainer.packages import package_folder, package_path
+from hardening_trainer.stores import OpenUrl, open_store
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ class ResolvedModel:
     """sha256 over its files' names and sha256."""
 
 
-def resolve_model(uri: str, revision: str | None, cache_dir: Path, token: str | None = None) -> ResolvedModel:
+def resolve_model(
+    uri: str, revision: str | None, cache_dir: Path, token: str | None = None, open_url: OpenUrl = open_store
+) -> ResolvedModel:
     """Bring the model named by `uri` to this machine, under `cache_dir` where it is not here already.
 
     `hf://org/name` (at `revision`), `file:///folder`, `package://module/file` (of an installed package, which is
-    not imported), or a folder or `.gguf` file at any URL fsspec opens. GGUF files are converted once.
+    not imported), or a folder or `.gguf` file at any URL `open_url` opens. GGUF files are converted once.
     Raises ModelNotUsable when no such model exists or may be read, ModelUnavailable when its host is unreachable.
     """
     scheme, _, rest = uri.partition("://")
@@ -51,7 +53,7 @@ def resolve_model(uri: str, revision: str | None, cache_dir: Path, token: str | 
         path = _from_hub(uri, rest, revision, cache_dir, token)
         return ResolvedModel(path, uri, path.name, folder_digest(path))
     found = {"file": _from_file, "package": _from_package}.get(scheme)
-    path = found(uri) if found else _from_store(uri, cache_dir)
+    path = found(uri) if found else _from_store(uri, cache_dir, open_url)
     if path.suffix == ".gguf" and path.is_file():
         path = convert_gguf(uri, path, cache_dir)
     if not path.is_dir():
@@ -94,10 +96,10 @@ def _from_package(uri: str) -> Path:
     return path
 
 
-def _from_store(uri: str, cache_dir: Path) -> Path:
+def _from_store(uri: str, cache_dir: Path, open_url: OpenUrl) -> Path:
     """Copy the model files of a folder, or one GGUF file, named anew whenever the store's listing changes."""
     try:
-        filesystem, root = fsspec.core.url_to_fs(uri)
+        filesystem, root = open_url(uri)
         listing = filesystem.ls(root, detail=True)
     except FileNotFoundError as error:
         raise ModelNotUsable(uri, "no such folder or file", "check the URL") from error
