@@ -6,11 +6,17 @@ UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer
 
+# IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
+IMAGE_PREFIX ?=
+IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --isolation chroot)
+IMAGE_FLAGS ?= --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test cluster-up cluster-down e2e demo lock clean
+.PHONY: help setup lint format generate test images cluster-up cluster-down e2e demo lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +46,10 @@ generate: $(READY) ## CRD YAML and API reference from the contract
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 15
+
+images: ## Build the operator's and the trainer's image with docker or buildah
+	$(IMAGE_BUILDER) $(IMAGE_FLAGS) -t $(IMAGE_PREFIX)hardening-operator:$(IMAGE_TAG) -f operator/Dockerfile .
+	$(IMAGE_BUILDER) $(IMAGE_FLAGS) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
 
 cluster-up: $(READY) ## A real single-node Kubernetes on this machine (root, Go)
 	$(BIN)/python -m tests.cluster.bringup up

@@ -1,0 +1,146 @@
+"""The Dockerfiles, read: what they pin, carry and leave out. The cluster tests build them and run what they built."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from importlib.metadata import Distribution, version
+from pathlib import Path
+
+import pytest
+
+from tests.chart.helm import ROOT
+
+OPERATOR = ROOT / "operator" / "Dockerfile"
+TRAINER = ROOT / "trainer_image" / "Dockerfile"
+BOTH = pytest.mark.parametrize("file", [OPERATOR, TRAINER], ids=["operator", "trainer"])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _instructions(file: Path) -> list[tuple[str, str]]:
+    """Return (instruction, arguments), continued lines joined, comments left out."""
+    text = "\n".join(line for line in file.read_text().splitlines() if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", " ", text)
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in joined.splitlines() if line.strip()]
+
+
+def _final_stage(file: Path) -> list[tuple[str, str]]:
+    instructions = _instructions(file)
+    last = max(number for number, (name, _) in enumerate(instructions) if name == "FROM")
+    return instructions[last + 1 :]
+
+
+@BOTH
+def test_every_stage_starts_from_one_pinned_base_image_that_can_be_replaced(file: Path) -> None:
+    instructions = _instructions(file)
+    bases = {arguments.split()[0] for name, arguments in instructions if name == "FROM"}
+    stages = {arguments.split()[-1] for name, arguments in instructions if name == "FROM" and " AS " in arguments}
+    name, default = instructions[0]
+
+    assert bases - stages == {"${BASE_IMAGE}"}
+    assert name == "ARG"
+    assert re.fullmatch(r"BASE_IMAGE=docker\.io/library/python:3\.1[1-3]\.[0-9]+-slim-[a-z]+", default)
+
+
+@BOTH
+def test_the_image_runs_as_nobody_in_particular_and_nothing_runs_as_root_in_its_last_stage(file: Path) -> None:
+    final = _final_stage(file)
+
+    assert [arguments for name, arguments in final if name == "USER"] == ["65532:65532"]
+    assert not [arguments for name, arguments in final if name in ("RUN", "ADD")]
+
+
+@BOTH
+def test_dependencies_come_before_code_and_labels_after_both(file: Path) -> None:
+    final = [name + " " + arguments for name, arguments in _final_stage(file)]
+    order = [
+        next(number for number, line in enumerate(final) if line.startswith(start))
+        for start in ("COPY --from=dependencies", "COPY --from=code", "ARG REVISION", "LABEL")
+    ]
+
+    assert order == sorted(order)
+
+
+@BOTH
+def test_the_dependencies_layer_knows_none_of_our_code(file: Path) -> None:
+    text = file.read_text()
+    stage = text[text.index("AS dependencies") : text.index("AS code")]
+
+    assert re.findall(r"^COPY (.*)$", stage, re.MULTILINE) == ["pyproject.toml requirements.lock operator/sbom.py ./"]
+
+
+@BOTH
+def test_versions_and_hashes_come_from_the_lock_and_tools_from_the_project(file: Path) -> None:
+    text = file.read_text()
+    installs = re.findall(r"uv pip install (?!.*--no-deps)[^&]*?requirements\.lock", re.sub(r"\\\n\s*", " ", text))
+    makefile = (ROOT / "Makefile").read_text()
+    uv = re.search(r"^UV_VERSION := (.*)$", makefile, re.MULTILINE)
+    assert uv is not None
+
+    assert installs
+    assert all("--constraint requirements.lock" in install for install in installs)
+    assert f"ARG UV_VERSION={uv[1]}\n" in text
+    assert f"ARG HATCHLING_VERSION={PROJECT['build-system']['requires'][0].partition('==')[2]}\n" in text
+    assert f"ARG VERSION={PROJECT['project']['version']}\n" in text
+
+
+def test_each_image_installs_the_extras_it_needs() -> None:
+    assert "--extra operator" in OPERATOR.read_text()
+    assert "--extra demo" in TRAINER.read_text()
+    assert "apt-get" not in OPERATOR.read_text()
+    assert "DS_BUILD_SHM_COMM=1" in TRAINER.read_text()
+
+
+@BOTH
+def test_no_index_no_secret_and_no_address_is_baked_in(file: Path) -> None:
+    text = file.read_text()
+
+    assert not re.search(r"https?://|index-url|INDEX_URL|_TOKEN|PASSWORD", text)
+    assert "NVIDIA_VISIBLE_DEVICES=" not in text, "a pod without a GPU would see them all"
+
+
+@BOTH
+def test_a_label_says_where_the_bill_of_materials_is(file: Path) -> None:
+    labels = dict(re.findall(r'(\S+)="([^"]*)"', next(text for name, text in _final_stage(file) if name == "LABEL")))
+
+    assert labels["dev.hardening.sbom"] == "/opt/venv/sbom.cdx.json"
+    assert f"sbom.py {labels['org.opencontainers.image.title']} {labels['dev.hardening.sbom']}" in file.read_text()
+    assert {"description", "licenses", "version", "revision", "base.name"} <= {
+        label.removeprefix("org.opencontainers.image.") for label in labels
+    }
+
+
+@BOTH
+def test_all_that_is_copied_is_in_the_build_s_context(file: Path) -> None:
+    lines = (ROOT / ".dockerignore").read_text().split()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    copied = [
+        source
+        for name, arguments in _instructions(file)
+        if name == "COPY" and not arguments.startswith("--from")
+        for source in arguments.split()[:-1]
+    ]
+
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists(), source
+        assert any(fnmatch(source, entry) for entry in allowed), source
+
+
+def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
+    file = tmp_path / "sbom.json"
+    subprocess.run([sys.executable, ROOT / "operator" / "sbom.py", "an-image", file], check=True, timeout=60)
+    document = json.loads(file.read_text())
+    components = {component["purl"]: component for component in document["components"]}
+
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
+    assert document["metadata"]["component"]["name"] == "an-image"
+    assert f"pkg:pypi/pydantic@{version('pydantic')}" in components
+    assert components[f"pkg:pypi/typing-extensions@{version('typing_extensions')}"]["licenses"] == [
+        {"expression": Distribution.from_name("typing_extensions").metadata["License-Expression"]}
+    ]
+    assert len(components) == len(document["components"])
