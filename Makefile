@@ -8,7 +8,7 @@ PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardeni
 
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
 IMAGE_PREFIX ?=
-IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' pyproject.toml)
 IMAGE_BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --isolation chroot)
 IMAGE_FLAGS ?= --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 

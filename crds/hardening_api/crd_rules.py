@@ -84,7 +84,7 @@ MODEL_RULES: dict[str, list[Rule]] = {
         ),
     ],
     "Training": [
-        _batches_divide(".batchSize", "true"),
+        _batches_divide(".batchSize", "has(self.batchSize)"),  # the API server also checks the default, {}
         _batches_divide(".attacker.batchSize", "self.?attacker.batchSize.hasValue()"),
         _batches_divide(".defender.batchSize", "self.?defender.batchSize.hasValue()"),
     ],
