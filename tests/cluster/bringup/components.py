@@ -29,7 +29,7 @@ def components(settings: Settings, tools: dict[str, Path]) -> dict[str, Componen
     """Every process of the cluster by name."""
     argv = {
         "containerd": ["containerd", "--config", str(settings.run / "containerd.toml")],
-        "etcd": _etcd(settings),
+        "etcd": [str(tools["etcd"]), *_etcd(settings)],
         "kube-apiserver": [str(tools["kube-apiserver"]), *_apiserver(settings)],
         "kube-controller-manager": [str(tools["kube-controller-manager"]), *_controller_manager(settings)],
         "kube-scheduler": [str(tools["kube-scheduler"]), *_scheduler(settings)],
@@ -70,7 +70,6 @@ def _etcd(settings: Settings) -> list[str]:
     url = f"https://{settings.address}:{settings.etcd_port}"
     peer = f"http://{settings.address}:{settings.etcd_port + 1}"
     return [
-        "etcd",
         f"--data-dir={settings.run / 'etcd'}",
         f"--listen-client-urls={url}",
         f"--advertise-client-urls={url}",

@@ -19,7 +19,6 @@ _KUBERNETES_FLAGS = (
 
 # command -> Debian package
 PACKAGES = {
-    "etcd": "etcd-server",
     "containerd": "containerd",
     "runc": "runc",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
@@ -47,6 +46,7 @@ class Tool:
 
 KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 TOOLS = {name: Tool("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_FLAGS) for name in KUBERNETES} | {
+    "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "coredns": Tool("coredns", "github.com/coredns/coredns"),
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
@@ -54,7 +54,7 @@ TOOLS = {name: Tool("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_F
     "registry": Tool("registry", "github.com/distribution/distribution/v3/cmd/registry"),
     "versitygw": Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
-NODE_TOOLS = (*KUBERNETES, "coredns")
+NODE_TOOLS = (*KUBERNETES, "etcd", "coredns")
 
 
 def install_packages() -> None:
