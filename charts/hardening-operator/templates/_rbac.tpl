@@ -19,20 +19,20 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-# Application: a stage's config, its nodes' names, and a run's workspace.
+# Application: a stage's config, its nodes' names, and a run's workspace; they go with their run, without our doing.
 - apiGroups: [""]
   resources: [configmaps, services, persistentvolumeclaims]
-  verbs: [get, create, patch, delete]
+  verbs: [get, create, patch]
 {{- if .Values.stages.networkPolicies }}
 # Application: what a stage may reach.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [create, patch, delete]
+  verbs: [get, create, patch]
 {{- end }}
-# Framework and Application: events on runs.
+# Application: events on runs; the same one again is counted.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end }}
 
 {{/* What only an operator that watches the whole cluster needs besides. */}}
