@@ -1,0 +1,10 @@
+"""Start the operator."""
+
+from __future__ import annotations
+
+import sys
+
+from hardening_operator.process import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
