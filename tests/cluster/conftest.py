@@ -1,7 +1,180 @@
-"""Fixtures of the cluster tests. They run with `make e2e` only: without E2E set nothing here is collected."""
+"""Fixtures of the cluster tests. They run with `make e2e` only: without E2E set nothing here is collected.
+
+cluster    kubeconfig of our own cluster, brought up if it is not, or of the context E2E_CONTEXT names; never another
+kubectl    kubectl in a namespace of this test's own, where Pod Security "restricted" is enforced
+helm       helm on the same cluster
+images     the project's images, built and loaded
+operator   the chart, installed as a user would, once for all tests
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import secrets
+import shutil
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.bringup import cluster as bringup
+from tests.cluster.bringup import images as image_store
+from tests.cluster.bringup.settings import REPOSITORY, Settings, from_environment
+from tests.cluster.bringup.tools import build
+from tests.cluster.support import evidence
+from tests.cluster.support.clients import CommandError, Helm, Kubectl
 
 collect_ignore_glob = [] if os.environ.get("E2E") else ["test_*.py"]
+
+EVIDENCE = REPOSITORY / "build" / "e2e"
+_FAILED = pytest.StashKey[bool]()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster under test. `own` is None where E2E_CONTEXT names someone else's."""
+
+    kubeconfig: Path
+    own: Settings | None
+
+    def require_own(self) -> Settings:
+        """The bring-up's settings; skips the test on a cluster whose parts are not ours to stop."""
+        if self.own is None:
+            pytest.skip("needs the cluster that `make cluster-up` starts: it stops parts of it or reads its audit log")
+        return self.own
+
+
+@dataclass(frozen=True)
+class Release:
+    """The installed chart."""
+
+    name: str
+    namespace: str
+    kubectl: Kubectl
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bringing up and building images takes longer than a test of the other folders may."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember what failed, so that its namespace is written down before it goes."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running cluster; one that this session started is taken down again, and must leave nothing."""
+    settings = from_environment()
+    context = os.environ.get("E2E_CONTEXT")
+    if context:
+        build(settings, ["kubectl", "helm"])
+        yield Cluster(kubeconfig_of(settings, context, tmp_path_factory.mktemp("kubeconfig") / "config"), None)
+        return
+    running = bringup.is_up(settings)
+    bringup.up(settings)
+    build(settings, ["helm"])
+    yield Cluster(settings.kubeconfig, settings)
+    if not running:
+        bringup.down(settings)
+
+
+def kubeconfig_of(settings: Settings, context: str, target: Path) -> Path:
+    """Write a kubeconfig that holds this context alone, so that no test can reach any other."""
+    program = str(settings.cache / "bin" / "kubectl")
+    arguments = ["config", "view", f"--context={context}", "--minify", "--flatten", "--output=json"]
+    known = Path(os.environ.get("KUBECONFIG", "") or Path.home() / ".kube" / "config")
+    try:
+        document = json.loads(Kubectl(program, known)(*arguments))
+    except CommandError as error:
+        raise pytest.UsageError(f"E2E_CONTEXT={context}: {known} has no such context: {error.said}") from error
+    target.write_text(json.dumps(document))
+    target.chmod(0o600)
+    return target
+
+
+@pytest.fixture(scope="session")
+def helm(cluster: Cluster) -> Helm:
+    """Helm of the pinned version."""
+    return Helm(str(from_environment().cache / "bin" / "helm"), cluster.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def admin(cluster: Cluster) -> Kubectl:
+    """kubectl as administrator, in `default`: for what belongs to no test's namespace."""
+    return Kubectl(str(from_environment().cache / "bin" / "kubectl"), cluster.kubeconfig)
+
+
+@pytest.fixture
+def kubectl(admin: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a new namespace that enforces "restricted"; the namespace goes with the test."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
+    name = f"{words}-{secrets.token_hex(3)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    within = admin.within(name)
+    within.watch("serviceaccount/default", lambda _: True, "made by the controller manager")
+    yield within
+    if request.node.stash.get(_FAILED, False):
+        evidence.keep(within, EVIDENCE / request.node.name)
+    admin("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def python_image(cluster: Cluster) -> str:
+    """An image with Python in it, for small pods."""
+    if cluster.own is None:
+        return "python:3.11-slim-bookworm"
+    image_store.ensure_base(cluster.own)
+    image_store.load(cluster.own, image_store.BASE_IMAGE)
+    return image_store.BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> dict[str, str]:
+    """REPOSITORY:TAG of the `operator` and the `trainer` image."""
+    if cluster.own is None:
+        named = {name: os.environ.get(f"E2E_{name.upper()}_IMAGE", "") for name in image_store.IMAGES}
+        if not all(named.values()):
+            raise pytest.UsageError(
+                "with E2E_CONTEXT, set E2E_OPERATOR_IMAGE and E2E_TRAINER_IMAGE to images it can pull"
+            )
+        return named
+    built = {name: image_store.build(cluster.own, name) for name in image_store.IMAGES}
+    for reference in built.values():
+        image_store.load(cluster.own, reference)
+    return built
+
+
+@pytest.fixture(scope="session")
+def operator(admin: Kubectl, helm: Helm, images: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Release]:
+    """The chart, installed with `helm install` and ready; uninstalled after the last test."""
+    namespace, name = "hardening-system", "hardening"
+    chart = str(REPOSITORY / "charts" / "hardening-operator")
+    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    release = Release(name, namespace, admin.within(namespace))
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    try:
+        values = [*_image_values("image", images["operator"]), *_image_values("trainerImage", images["trainer"])]
+        helm("upgrade", "--install", name, chart, f"--namespace={namespace}", *values, "--wait", "--timeout=180s")
+        yield release
+    finally:
+        evidence.keep(release.kubectl, EVIDENCE / "operator")
+        helm("uninstall", name, f"--namespace={namespace}", "--wait", "--ignore-not-found")
+        admin("delete", "namespace", namespace, "--timeout=120s", seconds=150)
+
+
+def _image_values(key: str, reference: str) -> list[str]:
+    repository, _, tag = reference.rpartition(":")
+    return ["--set-string", f"{key}.repository={repository},{key}.tag={tag}"]

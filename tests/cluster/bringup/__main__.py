@@ -35,8 +35,7 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> None:
         case "down":
             cluster.down(settings)
         case "status":
-            say("up" if cluster.is_up(settings) else "down")
-            node.report(node.leftovers(settings))
+            _status(settings)
         case "start" | "stop" | "restart":
             getattr(cluster, chosen.command)(settings, chosen.process)
         case "tools":
@@ -49,6 +48,15 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> None:
             cluster.simulate_nodes(settings, chosen.nodes)
         case "env":
             sys.stdout.write(f"export KUBECONFIG={settings.kubeconfig}\nexport PATH={settings.cache / 'bin'}:$PATH\n")
+
+
+def _status(settings: Settings) -> None:
+    if cluster.is_up(settings):
+        say(f"up: {settings.kubeconfig}")
+        return
+    say("down")
+    for line in node.leftovers(settings):
+        say(f"still there: {line}")
 
 
 def _images(settings: Settings, names: list[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ A change of code alone therefore costs seconds: the layer with torch is neither 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -49,7 +50,7 @@ def build(settings: Settings, name: str) -> str:
     if not (REPOSITORY / image.dockerfile).exists():
         raise BringUpError(f"{image.dockerfile} does not exist: nothing to build the {name} image from")
     ensure_base(settings)
-    with _context() as context:
+    with _alone(settings), _context() as context:
         return build_from(settings, image.repository, context / image.dockerfile, context, {"BASE_IMAGE": BASE_IMAGE})
 
 
@@ -167,7 +168,6 @@ def _forget_older(settings: Settings, layout: Path, repository: str) -> None:
     for path in (layout / "blobs" / "sha256").iterdir():
         if f"sha256:{path.name}" not in used:
             path.unlink()
-    buildah(settings, "rmi", "--prune", "--force")
 
 
 def _blobs(layout: Path, manifest: str) -> list[str]:
@@ -192,6 +192,14 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     header = tarfile.TarInfo(name)
     header.size = len(content)
     archive.addfile(header, BytesIO(content))
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One build at a time; a second one waits and then finds every layer in the cache."""
+    with (_temporary(settings) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

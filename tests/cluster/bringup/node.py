@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.cluster.bringup.processes import end, start_time
 from tests.cluster.bringup.settings import Settings
-from tests.cluster.bringup.shell import output, say, until
+from tests.cluster.bringup.shell import BringUpError, output, until
 
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -45,7 +45,7 @@ def end_pods(settings: Settings) -> None:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BringUpError):
             until("the pods' processes end", 1, lambda: not _pod_processes(settings), 0.05)
     for pid in _shims(settings):
         end(pid, 2)
@@ -167,11 +167,5 @@ def _mounts(settings: Settings) -> list[str]:
 
 def _try(argv: list[str]) -> None:
     """What is not there cannot be removed; what stays is found by `leftovers`."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BringUpError):
         output(argv)
-
-
-def report(found: list[str]) -> None:
-    """Say what is left."""
-    for line in found:
-        say(f"still there: {line}")
