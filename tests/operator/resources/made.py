@@ -34,9 +34,11 @@ OFFLINE = {
 """A run that needs nothing from outside its image and volumes."""
 
 
-def run_of(name: str = "demo", labels: dict[str, str] | None = None, **spec: Any) -> HardeningRun:
+def run_of(
+    name: str = "demo", labels: dict[str, str] | None = None, namespace: str = "safety", **spec: Any
+) -> HardeningRun:
     """A run as the API server has it; ``spec`` overrides fields of a small one."""
-    metadata = {"name": name, "namespace": "safety", "uid": f"uid-of-{name}", "labels": labels or {}}
+    metadata = {"name": name, "namespace": namespace, "uid": f"uid-of-{name}", "labels": labels or {}}
     return HardeningRun.model_validate({"metadata": metadata, "spec": spec_of(**spec).to_document()})
 
 
