@@ -245,3 +245,17 @@ def test_the_packaged_gguf_becomes_a_plain_chat_model_once(tmp_path: Path) -> No
     with torch.no_grad():
         said = generate(**ids, do_sample=False, max_new_tokens=10)
     assert "Paris" in tokenizer.decode(said[0, ids["input_ids"].shape[1] :])
+
+
+@pytest.mark.parametrize(("word", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_number_format_can_be_chosen(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, word: str, dtype: Any
+) -> None:
+    monkeypatch.setenv("HARDENING_DTYPE", word)
+    assert load_causal_lm(tiny_model).dtype is dtype
+
+
+def test_an_unknown_number_format_is_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARDENING_DTYPE", "int4")
+    with pytest.raises(ModelNotUsable, match="HARDENING_DTYPE: got int4: expected float32 or bfloat16"):
+        load_causal_lm(tiny_model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from hardening_trainer.models.errors import ModelNotUsable
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+DTYPE_VARIABLE = "HARDENING_DTYPE"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -79,7 +82,15 @@ def end_of_turn_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where `device` has instructions for it, else float32 (emulated bfloat16 is many times slower)."""
+    """bfloat16 where `device` has instructions for it, else float32 (emulated bfloat16 is many times slower).
+
+    `$HARDENING_DTYPE` (float32, bfloat16) overrides it, for figures that are to be equal on machines of two kinds.
+    """
+    chosen = os.environ.get(DTYPE_VARIABLE)
+    if chosen is not None:
+        if chosen not in DTYPES:
+            raise ModelNotUsable(f"{DTYPE_VARIABLE}: got {chosen}: expected {' or '.join(DTYPES)}")
+        return DTYPES[chosen]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
