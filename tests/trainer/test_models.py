@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
+from hardening_trainer.errors import UsageFault
 from hardening_trainer.models import (
     ModelNotUsable,
     ModelUnavailable,
@@ -257,5 +258,5 @@ def test_the_number_format_can_be_chosen(
 
 def test_an_unknown_number_format_is_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARDENING_DTYPE", "int4")
-    with pytest.raises(ModelNotUsable, match="HARDENING_DTYPE: got int4: expected float32 or bfloat16"):
+    with pytest.raises(UsageFault, match="HARDENING_DTYPE: got int4: expected float32 or bfloat16"):
         load_causal_lm(tiny_model)

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from hardening_trainer.errors import UsageFault
 from hardening_trainer.models.errors import ModelNotUsable
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -89,7 +90,7 @@ def native_dtype(device: torch.device) -> torch.dtype:
     chosen = os.environ.get(DTYPE_VARIABLE)
     if chosen is not None:
         if chosen not in DTYPES:
-            raise ModelNotUsable(f"{DTYPE_VARIABLE}: got {chosen}: expected {' or '.join(DTYPES)}")
+            raise UsageFault(f"{DTYPE_VARIABLE}: got {chosen}: expected {' or '.join(DTYPES)}")
         return DTYPES[chosen]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
