@@ -77,6 +77,7 @@ def stop(settings: Settings, name: str) -> None:
 def start(settings: Settings, name: str) -> None:
     """Start one process of the cluster again."""
     programs = {tool: tools.binary(settings, tool) for tool in tools.NODE_TOOLS}
+    _write_files(settings)
     processes.start(settings, components(settings, programs)[_known(name)])
     if name == "kube-apiserver":
         wait_for_api(settings)
@@ -112,9 +113,7 @@ def wait_for_api(settings: Settings) -> None:
 def _start_all(settings: Settings, programs: dict[str, Path]) -> None:
     node.prepare(settings)
     make_certificates(settings)
-    for name, content in files(settings).items():
-        (settings.run / name).parent.mkdir(parents=True, exist_ok=True)
-        (settings.run / name).write_text(content)
+    _write_files(settings)
     parts = components(settings, programs)
     for name in ("containerd", "etcd", "kube-apiserver"):
         processes.start(settings, parts[name])
@@ -126,6 +125,12 @@ def _start_all(settings: Settings, programs: dict[str, Path]) -> None:
         processes.start(settings, parts[name])
     _wait_for_node(settings)
     until("DNS answers", 30, lambda: _resolves(settings, "kubernetes.default.svc.cluster.local"))
+
+
+def _write_files(settings: Settings) -> None:
+    for name, content in files(settings).items():
+        (settings.run / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings.run / name).write_text(content)
 
 
 def _wait_for_containerd(settings: Settings) -> None:

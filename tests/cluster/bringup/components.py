@@ -172,6 +172,7 @@ def _kubelet(settings: Settings) -> dict[str, Any]:
         "volumePluginDir": str(settings.run / "volume-plugins"),
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
+        "makeIPTablesUtilChains": False,
         "serializeImagePulls": False,
         "maxPods": 500,
     }

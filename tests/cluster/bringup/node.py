@@ -100,8 +100,9 @@ def _clean_network(settings: Settings) -> None:
 
 def _clean_traces(settings: Settings) -> None:
     """Files that containerd, CNI and the kubelet write at fixed places outside the folder."""
-    for path in _NETWORK_RESULTS.glob(f"{settings.name}-*"):
-        path.unlink(missing_ok=True)
+    for path in _NETWORK_RESULTS.glob("*"):
+        if str(settings.run) in path.read_text(errors="replace"):
+            path.unlink(missing_ok=True)
     for path in _CONTAINER_LOGS.glob("*"):
         if path.is_symlink() and str(settings.run) in str(path.readlink()):
             path.unlink(missing_ok=True)
