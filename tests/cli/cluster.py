@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 from kmock import KubernetesEmulator, Server
 from typer.testing import CliRunner, Result
 
+from hardening_api.status import HardeningRunStatus
 from hardening_operator.cli.main import app
 from hardening_operator.cli.options import PLUGIN
 
@@ -34,17 +35,20 @@ class Emulator(KubernetesEmulator):  # type: ignore[misc]
         self.logs: dict[str, str] = {}
         self.refusals: dict[tuple[str, str], list[tuple[int, Any]]] = {}
         self.versions = itertools.count(100)
+        self.when_watched: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
 
     async def _handle(self, request: Any) -> aiohttp.web.StreamResponse:
-        verb, plural = (
-            request.action.value if request.action else "",
-            request.resource.plural if request.resource else "",
-        )
+        verb = request.action.value.lower() if request.action else ""
+        plural = request.resource.plural if request.resource else ""
         answers = self.refusals.get((verb, plural), [])
         if answers:
             status, body = answers[0] if len(answers) == 1 else answers.pop(0)
             if status:
                 return aiohttp.web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
+        if verb == "watch" and self.when_watched is not None:
+            self.tasks.append(asyncio.get_running_loop().create_task(self.when_watched()))
+            self.when_watched = None
         if request.url.path == REVIEWS:
             return aiohttp.web.json_response({"status": {"userInfo": {"username": self.caller}}})
         if request.subresource == "log":
@@ -103,12 +107,26 @@ class FakeCluster:
 
     def change(self, resource: str, name: str, change: dict[str, Any]) -> None:
         """Change an object as the operator would, so that watchers hear of it."""
+        self.wait(self._changed(resource, name, change))
+
+    def when_watched(self, *statuses: HardeningRunStatus, name: str = "small", restart: bool = False) -> None:
+        """Let a run move on, through ``statuses``, once somebody watches it; ``restart`` the API server before that."""
+
+        async def move() -> None:
+            if restart:
+                for connection in self._server.server.runner.server.connections:
+                    connection.transport.abort()
+                await self._server.__aexit__(None, None, None)
+                self._server = await Server(self.api, port=self.port).__aenter__()
+            for status in statuses:
+                await self._changed(RUNS, name, {"status": status.to_document()})
+
+        self.api.when_watched = move
+
+    async def _changed(self, resource: str, name: str, change: dict[str, Any]) -> None:
         group = "/api" if resource.startswith("v1/") else "/apis"
         version, _, plural = resource.rpartition("/")
         path = f"{group}/{version}/namespaces/{NAMESPACE}/{plural}/{name}"
-        self.wait(self._patched(path, change))
-
-    async def _patched(self, path: str, change: dict[str, Any]) -> None:
         headers = {"Content-Type": "application/merge-patch+json"}
         async with self._server.client.patch(path, data=json.dumps(change), headers=headers) as answer:
             assert answer.status == 200, await answer.text()

@@ -31,7 +31,7 @@ def diff(called: typer.Context, first: RunArgument, second: RunArgument) -> None
 
 
 def _spec_table(one: Subject, other: Subject) -> Table | Text:
-    differing = spec_differences(one.run.to_document()["spec"], other.run.to_document()["spec"])
+    differing = list(spec_differences(one.run.to_document()["spec"], other.run.to_document()["spec"]))
     if not differing:
         return Text("The specs are the same.")
     table = _table("spec", one, other)

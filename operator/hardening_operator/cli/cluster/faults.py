@@ -102,7 +102,7 @@ def _forbidden(request: Request, message: str) -> str:
         return f"cannot {request}: {message}"  # an admission policy, a quota: its own words say more
     plural = request.resource.partition("/")[0]
     role = "viewer" if request.verb in READING else CHART_ROLES.get(plural)
-    wanted = f"the role hardening-operator-{role}, of the chart" if plural in CHART_ROLES else "the cluster's role view"
+    wanted = f"the role hardening-operator-{role}" if plural in CHART_ROLES else "the cluster's role view"
     where = f"in namespace {request.namespace}"
     return f"cannot {request.verb} {request.resource} {where} as {refused[1]}: ask for {wanted}"
 
@@ -124,5 +124,6 @@ def _reason(error: Exception) -> str:
     reason: BaseException = error
     while isinstance(inner := getattr(reason, "reason", None) or reason.__cause__, BaseException):
         reason = inner
-    words = getattr(reason, "strerror", None) or str(reason).rpartition(": ")[2] or type(reason).__name__
+    text = " ".join(str(reason).split())
+    words = getattr(reason, "strerror", None) or text.rpartition(": ")[2] or type(reason).__name__
     return str(words).strip("()' ").lower()

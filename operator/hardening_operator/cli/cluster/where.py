@@ -68,7 +68,7 @@ def find(where: Where, environ: Mapping[str, str]) -> Place:
     chosen = where.context or current
     if chosen is None:
         raise ClusterFault(
-            f"{named}: got no current-context: expected one: use --context, with one of {_listed(contexts)}"
+            f"{named}: got no current-context: expected --context with one of {_listed(contexts)}"
         )
     if chosen not in contexts:
         raise ClusterFault(f"context: got {chosen}: expected one of {_listed(contexts)} (of {named})")
