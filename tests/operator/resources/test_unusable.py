@@ -9,6 +9,7 @@ import pytest
 from hardening_operator.resources import unusable
 from tests.operator.resources.made import OFFLINE, run_of
 from tests.operator.resources.test_needs import SECRETIVE
+from tests.operator.resources.test_schemas import EVERYTHING
 
 GATES = {"gates": {"winRate": {"min": 0.5}}}
 BUCKET = {"s3": {"uri": "s3://runs", "endpointUrl": "http://minio:9000", "secretRef": {"name": "bucket"}}}
@@ -66,10 +67,10 @@ def stages(**overrides: Any) -> dict[str, Any]:
             ["spec.model.secretRef.name: got ../other: expected the name of a Secret"],
         ),
         (
-            stages(volumes=[{"name": "hardening-tmp", "emptyDir": {}}, {"emptyDir": {}}]),
+            stages(volumes=[{"name": "hardening-tmp", "emptyDir": {}}, *[{"name": "a", "emptyDir": {}}] * 2]),
             [
                 "spec.stages.trainDefender.volumes[0].name: got hardening-tmp: expected one that does not begin with",
-                "spec.stages.trainDefender.volumes[1].name: got nothing: expected a name",
+                "spec.stages.trainDefender.volumes[2].name: got a: expected a name no other volume has",
             ],
         ),
         (
@@ -77,22 +78,38 @@ def stages(**overrides: Any) -> dict[str, Any]:
                 volumeMounts=[
                     {"name": "a", "mountPath": "/workspace"},
                     {"name": "b", "mountPath": "/etc/hardening/secrets/hub"},
-                    {"mountPath": 3},
+                    {"name": "c", "mountPath": "/data"},
+                    {"name": "d", "mountPath": "/data"},
                 ]
             ),
             [
                 "spec.stages.trainDefender.volumeMounts[0].mountPath: got /workspace: expected a path outside",
                 "spec.stages.trainDefender.volumeMounts[1].mountPath: got /etc/hardening/secrets/hub: expected a path",
-                "spec.stages.trainDefender.volumeMounts[2].name: got nothing: expected a volume's name",
-                "spec.stages.trainDefender.volumeMounts[2].mountPath: got 3: expected an absolute path",
+                "spec.stages.trainDefender.volumeMounts[3].mountPath: got /data: expected a path no other mount has",
             ],
         ),
         (
-            stages(env=[{"name": "MASTER_ADDR", "value": "x"}, {"value": "y"}, {"name": "AWS_PROFILE", "value": "z"}]),
+            stages(
+                tolerations=[{"key": "gpu", "operator": "Exists"}, {"key": 1}],
+                affinity={"nodeAffinity": 3},
+                env=[{"value": "x"}, {"name": "A", "val": "x"}, {"name": "B", "value": True}],
+                volumes=[{"name": "a", "hostPath": {"pth": "/"}}],
+                volumeMounts=[{"mountPath": "/data"}],
+            ),
             [
-                "spec.stages.trainDefender.env[0].name: got MASTER_ADDR: expected one that the operator does not set",
-                "spec.stages.trainDefender.env[1].name: got nothing: expected a name",
+                "spec.stages.trainDefender.tolerations[1].key: got 1: expected a valid string",
+                "spec.stages.trainDefender.affinity.nodeAffinity: got 3: expected an object",
+                "spec.stages.trainDefender.env[0].name: got nothing: expected a value",
+                "spec.stages.trainDefender.env[1].val: got x: expected a field Kubernetes has",
+                "spec.stages.trainDefender.env[2].value: got True: expected a valid string",
+                "spec.stages.trainDefender.volumes[0].hostPath.path: got nothing: expected a value",
+                "spec.stages.trainDefender.volumes[0].hostPath.pth: got /: expected a field Kubernetes has",
+                "spec.stages.trainDefender.volumeMounts[0].name: got nothing: expected a value",
             ],
+        ),
+        (
+            stages(env=[{"name": "MASTER_ADDR", "value": "x"}, {"name": "AWS_PROFILE", "value": "z"}]),
+            ["spec.stages.trainDefender.env[0].name: got MASTER_ADDR: expected one that the operator does not set"],
         ),
         (
             {**stages(env=[{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]), "workspace": BUCKET},
@@ -107,7 +124,9 @@ def test_a_run_that_no_pod_can_do_is_refused_by_field(spec: dict[str, Any], find
         assert line.startswith(start)
 
 
-@pytest.mark.parametrize("spec", [{}, OFFLINE, SECRETIVE, {"workspace": BUCKET}, {"training": {"nodes": 4}}])
+@pytest.mark.parametrize(
+    "spec", [{}, OFFLINE, SECRETIVE, EVERYTHING, {"workspace": BUCKET}, {"training": {"nodes": 4}}]
+)
 def test_a_run_that_pods_can_do_has_no_findings(spec: dict[str, Any]) -> None:
     assert unusable(run_of(**spec)) == []
 
