@@ -13,6 +13,7 @@ DATA = Path(__file__).parents[2] / "examples" / "data"
 ROWS_BY_FILE = {
     "preferences": ("p", 160),
     "preferences-benign": ("b", 120),
+    "preferences-benign-smollm2": ("s", 120),
     "validation-harmful": ("vh", 40),
     "validation-benign": ("vb", 40),
     "heldout-harmful": ("h", 80),
@@ -20,7 +21,10 @@ ROWS_BY_FILE = {
 }
 HARMFUL_FILES = ("preferences", "validation-harmful", "heldout-harmful")
 BENIGN_FILES = ("preferences-benign", "validation-benign", "heldout-benign")
-PAIR_FILES = (*HARMFUL_FILES, "preferences-benign")
+OWN_WORDS = "preferences-benign-smollm2"
+"""The prompts and refusals of `preferences-benign`, with the small model's own answers."""
+WRITTEN_PAIR_FILES = (*HARMFUL_FILES, "preferences-benign")
+PAIR_FILES = (*WRITTEN_PAIR_FILES, OWN_WORDS)
 
 Row = dict[str, str]
 
@@ -60,7 +64,8 @@ def test_each_row_has_exactly_its_fields_and_none_is_blank(name: str) -> None:
 
 
 def test_no_prompt_appears_twice_in_any_of_the_files() -> None:
-    digests = Counter(prompt_digest(row) for name in ROWS_BY_FILE for row in rows_of(name))
+    names = [name for name in ROWS_BY_FILE if name != OWN_WORDS]
+    digests = Counter(prompt_digest(row) for name in names for row in rows_of(name))
     assert [digest for digest, count in digests.items() if count > 1] == []
 
 
@@ -98,13 +103,30 @@ def test_the_words_of_the_harm_categories_also_appear_in_harmless_held_out_promp
     assert categories["lookalike-harm-words"] >= 15
 
 
-@pytest.mark.parametrize("name", PAIR_FILES)
+@pytest.mark.parametrize("name", WRITTEN_PAIR_FILES)
 def test_answer_length_does_not_tell_preferred_from_dispreferred(name: str) -> None:
     lengths = [(len(words_of(row["preferred"])), len(words_of(row["dispreferred"]))) for row in rows_of(name)]
     assert all(8 <= length <= 32 for pair in lengths for length in pair)
     assert all(0.4 <= preferred / dispreferred <= 2.6 for preferred, dispreferred in lengths)
     mean_difference = sum(preferred - dispreferred for preferred, dispreferred in lengths) / len(lengths)
     assert abs(mean_difference) < 5
+
+
+def test_the_small_models_own_answers_stand_against_the_same_prompts_and_refusals() -> None:
+    written, own = rows_of("preferences-benign"), rows_of(OWN_WORDS)
+    for shared in ("category", "prompt", "dispreferred"):
+        assert [row[shared] for row in own] == [row[shared] for row in written]
+    kept = sum(row["preferred"] == other["preferred"] for row, other in zip(own, written, strict=True))
+    assert kept == 16
+
+
+def test_the_small_models_own_answers_are_short_and_none_refuses() -> None:
+    refusals = openings_of("preferences-benign", "dispreferred").keys()
+    lengths = [len(words_of(row["preferred"])) for row in rows_of(OWN_WORDS)]
+    assert all(5 <= length <= 34 for length in lengths)
+    assert openings_of(OWN_WORDS, "preferred").keys().isdisjoint(refusals)
+    lengths_of_refusals = [len(words_of(row["dispreferred"])) for row in rows_of(OWN_WORDS)]
+    assert 0 < (sum(lengths) - sum(lengths_of_refusals)) / len(lengths) < 7
 
 
 REFUSALS = [*((name, "preferred") for name in HARMFUL_FILES), ("preferences-benign", "dispreferred")]
