@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_api.training import Training
+from hardening_trainer.dpo import arguments
 from hardening_trainer.dpo.job import DpoJob
 from tests.support.pairs import TEXTS, write_pairs
 
@@ -39,6 +41,12 @@ class Recorder:
     @property
     def losses(self) -> list[float]:
         return [step["loss"] for step in self.steps]
+
+
+@pytest.fixture(autouse=True)
+def float32_on_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses and weights are held against each other more closely than bfloat16 can hold them."""
+    monkeypatch.setattr(arguments, "native_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture(scope="session")

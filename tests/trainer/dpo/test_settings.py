@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hardening_api.training import DeepSpeed, Training
+from hardening_trainer.dpo import arguments
 from hardening_trainer.dpo.checkpoints import last_complete, mark_complete, remove_torn
 from hardening_trainer.dpo.deepspeed_config import deepspeed_config, merge, micro_batch_size
 from hardening_trainer.dpo.launch import needs_processes, processes_per_node, rendezvous, worker_environ
@@ -26,6 +28,25 @@ def test_the_json_says_what_the_spec_says() -> None:
     assert config["gradient_clipping"] == 1.0
     assert config["bf16"] == {"enabled": False}
     assert config["zero_optimization"] == {"stage": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "bf16"),
+    [
+        ({"engine": "Torch"}, True),
+        ({"engine": "Torch", "processes_per_node": 2}, False),
+        ({"engine": "DeepSpeed"}, False),
+    ],
+)
+def test_a_cpu_with_bfloat16_instructions_uses_them_in_plain_pytorch(
+    settings: dict[str, Any], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "native_dtype", lambda device: torch.bfloat16)
+    assert arguments.find_device(Training(gpus_per_node=0, **settings)).bf16 is bf16
+
+
+def test_a_cpu_without_them_computes_in_float32() -> None:
+    assert arguments.find_device(Training(gpus_per_node=0, engine="Torch")).bf16 is False
 
 
 def test_zero_3_gathers_the_weights_on_save_and_names_no_total_batch() -> None:
@@ -61,7 +82,7 @@ def test_a_users_json_that_contradicts_the_spec_is_refused(config: dict[str, Any
 def test_a_batch_that_does_not_split_evenly_is_refused() -> None:
     assert micro_batch_size(Training(batch_size=8, gradient_accumulation_steps=4)) == 2
     with pytest.raises(UsageFault, match=r"gradientAccumulationSteps: got 3: expected a divisor of batchSize \(8\)"):
-        micro_batch_size(Training(batch_size=8, gradient_accumulation_steps=3))
+        micro_batch_size(Training(batch_size=8).model_copy(update={"gradient_accumulation_steps": 3}))
 
 
 def test_torchrun_is_used_for_deepspeed_and_for_several_processes_only() -> None:

@@ -13,6 +13,7 @@ from trl.trainer.dpo_config import DPOConfig
 from hardening_api.training import Training
 from hardening_trainer.dpo.deepspeed_config import deepspeed_config, micro_batch_size
 from hardening_trainer.dpo.job import DpoJob
+from hardening_trainer.dpo.launch import needs_processes
 from hardening_trainer.models.load import native_dtype
 
 _BYTES_PER_VALUE = 2
@@ -27,7 +28,7 @@ class Device:
     kind: str
     """`cpu` or `cuda`."""
     bf16: bool
-    """Whether it computes in bfloat16 natively; a CPU trains in float32."""
+    """Whether it computes in bfloat16, as its hardware must natively; a CPU does in plain PyTorch in one process."""
     memory: int
     """Bytes of one GPU; 0 for a CPU."""
 
@@ -35,7 +36,8 @@ class Device:
 def find_device(training: Training) -> Device:
     """The GPU, if the spec asks for one and there is one, else the CPU."""
     if training.gpus_per_node == 0 or not torch.cuda.is_available():
-        return Device("cpu", bf16=False, memory=0)
+        native = native_dtype(torch.device("cpu")) is torch.bfloat16
+        return Device("cpu", bf16=native and not needs_processes(training), memory=0)
     native = native_dtype(torch.device("cuda")) is torch.bfloat16
     return Device("cuda", native, torch.cuda.get_device_properties(0).total_memory)
 
