@@ -140,6 +140,11 @@ MODEL_RULES: dict[str, list[Rule]] = {
         _without_a_run(
             "self.onRegression != 'Rerun'", "Alert, or a run to harden again in evaluation.run", ".onRegression"
         ),
+        _rule(
+            f"!({NAMES_A_RUN}) || !has(self.workspace)",
+            "expected no workspace: that of the run is used",
+            ".workspace",
+        ),
     ],
     "ClaimTemplate": [_rule("has(self.claimName) != has(self.size)", "expected exactly one of claimName, size")],
     "Workspace": [

@@ -179,7 +179,7 @@ class HardeningMonitorSpec(Contract):
     rerun: RerunPolicy = RerunPolicy()
     """Cap and cool-down of `onRegression: Rerun`."""
     workspace: Workspace | None = None
-    """Where the checks keep their tables; the default is the run's. Embedded monitors use a local folder instead."""
+    """Where the checks of a monitor that names no run keep their tables; else it is the run's workspace."""
     pod: PodOverrides = PodOverrides()
     """What differs in the check's pod from that of the run's Evaluate stage. A check has one shard."""
     history_limit: Annotated[int, Field(ge=1, le=50)] = 20
@@ -195,6 +195,8 @@ class HardeningMonitorSpec(Contract):
     @model_validator(mode="after")
     def _says_what_no_run_says(self) -> HardeningMonitorSpec:
         if self.run is not None:
+            if self.workspace is not None:
+                raise ExpectationError(f"at=workspace;no workspace: that of run {self.run} is used")
             return self
         if self.evaluation.data is None:
             raise ExpectationError("at=evaluation.data;held-out prompts, or a run that has them in evaluation.run")
@@ -264,6 +266,8 @@ class CheckRecord(Contract):
     """By evaluation set and judge. `baseHarmRate` and `harmRateChange` are of the recorded answers, where there are."""
     changes: Annotated[list[HarmChange], Field(max_length=3)] = []
     """Against the baseline, by set."""
+    attacks: Count = 0
+    """Successful attacks that a rerun can be trained on."""
     digest: Digest | None = None
     """Digest of the check's manifest."""
 
@@ -308,7 +312,7 @@ class RerunRecord(Contract):
     source: ShortText
     """The run whose promoted checkpoint it starts from."""
     phase: Phase | None = None
-    """Where it stands; None while it is not there, or no more."""
+    """Where it stands; None until it was seen, and as it was last seen once it is gone."""
 
 
 class HardeningMonitorStatus(Contract):

@@ -404,6 +404,8 @@ class StageResult(Contract):
     """Digests of the judges, by name; the built-in refusal pattern may be one more than the run names."""
     promotion: PromotionRecord | None = None
     """Of Promote."""
+    attacks: Count = 0
+    """Of a monitor's check: successful attacks it left to train on, in `attacks.jsonl`."""
 
     def to_message(self) -> str:
         """Return compact JSON of at most 4 KiB. Where figures need more room they are packed; a long message is cut."""

@@ -10,6 +10,7 @@ import hashlib
 from typing import Any, Literal
 
 from hardening_api.run import HardeningRun, HardeningRunSpec
+from hardening_api.sources import DataSource
 from hardening_api.stage import (
     AttackConfig,
     EvaluateConfig,
@@ -122,7 +123,8 @@ def _reference(spec: HardeningRunSpec, role: Role, round_number: int) -> Weights
 
 def _attack(spec: HardeningRunSpec, round_number: int) -> AttackConfig:
     attacker = _weights(spec, "attacker", round_number - 1)
-    return AttackConfig(attacker=attacker, preferences=spec.data.preferences, settings=spec.attacker)
+    data = spec.data
+    return AttackConfig(attacker=attacker, preferences=data.preferences, attacks=data.attacks, settings=spec.attacker)
 
 
 def _score(spec: HardeningRunSpec, round_number: int, shard: Shard) -> ScoreConfig:
@@ -150,7 +152,6 @@ def _train(spec: HardeningRunSpec, round_number: int, role: Role) -> TrainConfig
 
 
 def _evaluate(spec: HardeningRunSpec, round_number: int, shard: Shard) -> EvaluateConfig:
-    sources = (spec.data.preferences, spec.data.benign_preferences)
     return EvaluateConfig(
         base=Weights(source=spec.model),
         candidate=_weights(spec, "defender", round_number) if round_number > 0 else None,
@@ -159,11 +160,18 @@ def _evaluate(spec: HardeningRunSpec, round_number: int, shard: Shard) -> Evalua
         scoring=spec.scoring,
         settings=spec.attacker,
         data=spec.data.evaluation,
-        training_data=[source for source in sources if source is not None],
+        training_data=training_data(spec),
+        attacks=spec.data.attacks,
         evaluation=spec.evaluation,
         base_evaluation=stage_folder(0, "Evaluate", shard) if round_number > 0 else None,
         banks=[stage_folder(earlier, "Evaluate", shard) for earlier in range(round_number)],
     )
+
+
+def training_data(spec: HardeningRunSpec) -> list[DataSource]:
+    """Return all that a run's models are trained on."""
+    sources = (spec.data.preferences, spec.data.benign_preferences, spec.data.attacks)
+    return [source for source in sources if source is not None]
 
 
 def _promote(spec: HardeningRunSpec, status: HardeningRunStatus, round_number: int) -> PromoteConfig:
