@@ -167,6 +167,8 @@ def operator(admin: Kubectl, helm: Helm, images: dict[str, str], request: pytest
     admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
     try:
         values = [*_image_values("image", images["operator"]), *_image_values("trainerImage", images["trainer"])]
+        # What cannot be had is told within the time of a test.
+        values += ["--set", "operator.schedulingDeadlineSeconds=60,operator.imageDeadlineSeconds=30"]
         helm("upgrade", "--install", name, chart, f"--namespace={namespace}", *values, "--wait", "--timeout=180s")
         yield release
     finally:

@@ -50,7 +50,7 @@ def build(settings: Settings, name: str) -> str:
     if not (REPOSITORY / image.dockerfile).exists():
         raise BringUpError(f"{image.dockerfile} does not exist: nothing to build the {name} image from")
     ensure_base(settings)
-    with _alone(settings), _context() as context:
+    with _alone(settings, name), _context() as context:
         return build_from(settings, image.repository, context / image.dockerfile, context, {"BASE_IMAGE": BASE_IMAGE})
 
 
@@ -76,7 +76,7 @@ def ensure_base(settings: Settings) -> None:
     say(f"making {BASE_IMAGE} (once)")
     with _scratch_folder(settings) as folder:
         variant = ["--variant=minbase", f"--include={_BASE_PACKAGES}"]
-        output(["debootstrap", *variant, "bookworm", folder / "root", "http://deb.debian.org/debian"])
+        output(["debootstrap", *variant, "bookworm", folder / "root"])
         for unneeded in (
             "var/cache/apt/archives",
             "var/lib/apt/lists",
@@ -107,10 +107,10 @@ def load(settings: Settings, reference: str) -> None:
         return
     say(f"loading {reference}")
     layout = settings.cache / "layout"
-    buildah(settings, "push", "--disable-compression", reference, f"oci:{layout}:{reference}")
-    _import(settings, layout, reference)
-    repository = reference.rpartition(":")[0]
-    _forget_older(settings, layout, repository)
+    with _alone(settings, "layout"):
+        buildah(settings, "push", "--disable-compression", reference, f"oci:{layout}:{reference}")
+        _import(settings, layout, reference)
+        _forget_older(settings, layout, reference.rpartition(":")[0])
 
 
 def buildah(settings: Settings, *arguments: str) -> str:
@@ -195,9 +195,9 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """One build at a time; a second one waits and then finds every layer in the cache."""
-    with (_temporary(settings) / "lock").open("w") as lock:
+def _alone(settings: Settings, what: str) -> Iterator[None]:
+    """One at a time: a second build of an image waits, and then finds every layer in the cache."""
+    with (_temporary(settings) / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,0 +1,68 @@
+"""What the API server refuses by itself, and who may do what."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.api.manifests import FAULTS, Fault, full, small
+from tests.cluster.conftest import Release
+from tests.cluster.support.clients import CommandError, Kubectl
+
+REFUSED = [fault for fault in FAULTS if fault.cluster in ("Schema", "Rule")]
+
+
+def test_there_are_at_least_forty_ways_to_be_refused() -> None:
+    assert len(REFUSED) >= 40
+
+
+@pytest.mark.parametrize("document", [small(), full()], ids=["small", "full"])
+def test_a_good_manifest_is_taken(kubectl: Kubectl, operator: Release, document: dict[str, object]) -> None:
+    kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(_here(document, kubectl)))
+
+
+@pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: f"{fault.at}={fault.put[:20]}")
+def test_the_api_server_refuses_a_faulty_manifest_by_its_field(
+    kubectl: Kubectl, operator: Release, fault: Fault
+) -> None:
+    document = _here(fault.document(), kubectl)
+    with pytest.raises(CommandError) as refused:
+        kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(document))
+    named = fault.names.rpartition(".")[2].partition("[")[0]
+    assert re.search(rf"\b{re.escape(named)}\b", refused.value.said), refused.value.said
+
+
+def _here(document: dict[str, object], kubectl: Kubectl) -> dict[str, object]:
+    """The document in the test's own namespace."""
+    meta = document.get("metadata")
+    return {**document, "metadata": {**meta, "namespace": kubectl.namespace}} if isinstance(meta, dict) else document
+
+
+ALLOWED = [
+    ("list", "hardeningruns.hardening.dev", True),
+    ("patch", "hardeningruns.hardening.dev/status", True),
+    ("delete", "hardeningruns.hardening.dev", False),
+    ("create", "promotionapprovals.hardening.dev", False),
+    ("create", "jobs.batch", True),
+    ("create", "pods", False),
+    ("get", "secrets", False),
+    ("list", "secrets", False),
+    ("create", "clusterroles.rbac.authorization.k8s.io", False),
+    ("create", "pods/exec", False),
+    ("delete", "persistentvolumeclaims", False),
+]
+
+
+@pytest.mark.parametrize(("verb", "resource", "allowed"), ALLOWED)
+def test_the_operator_has_the_rights_it_needs_and_no_others(
+    kubectl: Kubectl, operator: Release, verb: str, resource: str, allowed: bool
+) -> None:
+    [account] = [
+        entry["metadata"]["name"]
+        for entry in operator.kubectl.items("serviceaccounts")
+        if entry["metadata"]["name"] != "default"
+    ]
+    user = f"system:serviceaccount:{operator.namespace}:{account}"
+    assert kubectl.can_i(verb, resource, user) is allowed
