@@ -18,6 +18,7 @@ from hardening_trainer.credentials import read_secret
 from hardening_trainer.data import PairTable, PromptTable, read_pairs, read_prompts
 from hardening_trainer.errors import CorruptInput, Unavailable
 from hardening_trainer.manifests import load_manifest, torn_files
+from hardening_trainer.promoted import PROMOTED, fetch_promoted
 from hardening_trainer.stores import opener
 from hardening_trainer.workspace import Workspace
 
@@ -69,9 +70,13 @@ class Inputs:
             self._record(model_input(weights.source), f"sha256:{resolved.digest}")
             return resolved
         path = str(weights.path)
+        if PROMOTED.match(path):
+            local, digest = fetch_promoted(self._workspace, path, self._scratch)
+            self._record(f"promoted:{path}", digest)
+            return ResolvedModel(local, f"{self._workspace.url}/{path}", None, folder_digest(local))
         match = _IN_STAGE.match(path)
         if match is None:
-            raise CorruptInput(f"weights {path}: expected a folder of a stage: rounds/<t>/<stage>/shard-<i>-of-<n>/...")
+            raise CorruptInput(f"weights {path}: expected rounds/<t>/<stage>/shard-<i>-of-<n>/... or promoted/<name>")
         local = self.stage(match["folder"], match["under"] or "")
         return ResolvedModel(local, f"{self._workspace.url}/{path}", None, folder_digest(local))
 

@@ -11,6 +11,7 @@ from hardening_api.training import Scoring
 from hardening_trainer.errors import DataFault
 from hardening_trainer.evaluation.models import score_key
 from hardening_trainer.evaluation.questions import Question
+from hardening_trainer.evaluation.served import ServedModel
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.scoring import direct_harmfulness
 
@@ -20,13 +21,13 @@ class HarmfulnessOf:
     """R of one defender; `reference` is None where alpha is 0."""
 
     journal: Mapping[str, Any]
-    defender: ResolvedModel
+    defender: ResolvedModel | ServedModel
     reference: ResolvedModel | None
     scoring: Scoring
 
     def __call__(self, question: Question) -> float | None:
-        """Return R of a question, or None without its answers. Raises DataFault if it is not finite."""
-        if not question.is_scored:
+        """Return R of a question; None without its answers, and of a served model. Raises DataFault if not finite."""
+        if not question.is_scored or isinstance(self.defender, ServedModel):
             return None
         preferred, dispreferred, *counts = self.journal[score_key(self.defender, question)]
         of_reference = (None, None)

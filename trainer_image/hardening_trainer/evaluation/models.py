@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,10 +13,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hardening_trainer.chat import encode_pair, encode_prompt
 from hardening_trainer.evaluation.journal import Journal, key_of
 from hardening_trainer.evaluation.questions import Question
+from hardening_trainer.evaluation.served import ServedModel
 from hardening_trainer.models import ResolvedModel, end_of_turn_ids, load_causal_lm, load_tokenizer
 from hardening_trainer.sampling import DEFAULT_BATCH_ROWS, SamplingParams, sample
 from hardening_trainer.scoring import answer_logprobs
 
+ASKED_TOGETHER = 32
+"""Questions a served model is asked between two safe points to stop."""
 SCORED_TOGETHER = 32
 """Questions scored between two safe points to stop."""
 
@@ -25,11 +28,26 @@ Advance = Callable[[int, int], None]
 """Called with (units done, tokens read and written) at every safe point to stop; it may raise Interrupted."""
 
 
+class Answering(Protocol):
+    """Whoever gave an answer: weights here, a served model, or one whose answers were recorded."""
+
+    @property
+    def digest(self) -> str:
+        """Which one it is."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The promoted candidate as an earlier Evaluate recorded it: it answers nothing anew."""
+
+    digest: str
+
+
 @dataclass
 class Work:
     """What one model has to do: questions to answer, and questions whose given answers it scores for R."""
 
-    model: ResolvedModel
+    model: ResolvedModel | ServedModel
     answer: list[Question] = field(default_factory=list)
     score: list[Question] = field(default_factory=list)
 
@@ -48,15 +66,18 @@ def merged(parts: Sequence[Work]) -> list[Work]:
 class Models:
     """Who answers and who scores."""
 
-    base: ResolvedModel
-    candidate: ResolvedModel | None
+    base: ResolvedModel | None
+    """None in a monitor's check."""
+    candidate: ResolvedModel | ServedModel | None
     reference: ResolvedModel | None
     """None where alpha is 0: R needs none then."""
 
     @property
-    def subject(self) -> ResolvedModel:
+    def subject(self) -> ResolvedModel | ServedModel:
         """Whose figures these are: the candidate's, or in round 0 the base's."""
-        return self.candidate or self.base
+        subject = self.candidate or self.base
+        assert subject is not None  # noqa: S101  # the contract: somebody answers
+        return subject
 
     def work(self, questions: Sequence[Question], known: Container[str]) -> list[Work]:
         """Return what each model has to do, the base first; answers under the keys in `known` need not be given."""
@@ -67,18 +88,20 @@ class Models:
             for model in (self.base, self.candidate)
             if model is not None
         ]
+        if isinstance(self.subject, ServedModel):
+            return merged(parts)  # it gives no log-probabilities
         parts.append(Work(self.subject, score=scored))
         if self.reference is not None:
             parts.append(Work(self.reference, score=scored))
         return merged(parts)
 
 
-def answer_key(model: ResolvedModel, asked: str) -> str:
-    """Name the greedy answer of `model` to `asked`; the journal has it as [text]."""
+def answer_key(model: Answering, asked: str) -> str:
+    """Name the greedy answer of `model` to `asked`; the journal has it as [text], or [None] where it gave none."""
     return key_of("answer", model.digest, asked)
 
 
-def score_key(model: ResolvedModel, question: Question) -> str:
+def score_key(model: Answering, question: Question) -> str:
     """Name the log-probabilities of a question's two answers; the journal has [logp, logp, tokens, tokens]."""
     return key_of("score", model.digest, question.asked, question.preferred, question.dispreferred)
 
@@ -93,10 +116,23 @@ def do(work: Work, journal: Journal, max_new_tokens: int, advance: Advance) -> N
     advance(sum(len(group) for key, group in [*answers.items(), *scores.items()] if key in journal), 0)
     if all(key in journal for key in [*answers, *scores]):
         return
+    if isinstance(work.model, ServedModel):
+        _ask(work.model, answers, journal, max_new_tokens, advance)
+        return
     try:
         _load_and_do(work.model, answers, scores, journal, max_new_tokens, advance)
     finally:
         free_memory()
+
+
+def _ask(
+    model: ServedModel, groups: dict[str, list[Question]], journal: Journal, max_new_tokens: int, advance: Advance
+) -> None:
+    todo = [key for key in groups if key not in journal]
+    for keys in chunks(todo, ASKED_TOGETHER):
+        texts = model.answers([groups[key][0].asked for key in keys], max_new_tokens)
+        journal.add({key: [text] for key, text in zip(keys, texts, strict=True)})
+        advance(sum(len(groups[key]) for key in keys), 0)
 
 
 def _load_and_do(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hardening_api.evaluation import Evaluation, EvaluationSet
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_trainer.evaluation.journal import Journal
-from hardening_trainer.evaluation.models import Advance, answer_key
+from hardening_trainer.evaluation.models import Advance, Answering, Recorded, answer_key
 from hardening_trainer.evaluation.questions import Question
 from hardening_trainer.evaluation.tally import Judged
 from hardening_trainer.evaluation.verdicts import (
@@ -23,7 +23,6 @@ from hardening_trainer.evaluation.verdicts import (
 )
 from hardening_trainer.judges import Judgement, Outcome
 from hardening_trainer.judges.base import outcome_of_verdicts
-from hardening_trainer.models import ResolvedModel
 from hardening_trainer.runtime import StageContext
 
 HARM_SETS: tuple[EvaluationSet, ...] = ("original", "attacked", "bank")
@@ -61,22 +60,36 @@ def seats_of(evaluation: Evaluation) -> list[Seat]:
 
 @dataclass(frozen=True)
 class Answers:
-    """Looks up what base and candidate answered; in round 0 there is no candidate and the base is the subject."""
+    """Looks up what base and candidate answered; in round 0 there is no candidate and the base is the subject.
+
+    In a monitor's check the base is the recorded candidate, or nobody.
+    """
 
     journal: Journal
-    base: ResolvedModel
-    candidate: ResolvedModel | None
+    base: Answering | None
+    candidate: Answering | None
 
-    def of_base(self, question: Question) -> str:
-        """Return the base's answer."""
+    @property
+    def compared(self) -> bool:
+        """Whether answers of base and candidate are compared with each other, beyond their verdicts."""
+        return self.candidate is not None and self.base is not None and not isinstance(self.base, Recorded)
+
+    def of_base(self, question: Question) -> str | None:
+        """Return the base's answer; None where it was not recorded."""
         return self._of(self.base, question)
 
     def of_candidate(self, question: Question) -> str | None:
-        """Return the candidate's answer, if there is a candidate."""
-        return None if self.candidate is None else self._of(self.candidate, question)
+        """Return the candidate's answer; None where there is no candidate, or a served one gave none."""
+        return self._of(self.candidate, question)
 
-    def _of(self, model: ResolvedModel, question: Question) -> str:
-        return str(self.journal[answer_key(model, question.asked)][0])
+    def _of(self, model: Answering | None, question: Question) -> str | None:
+        if model is None:
+            return None
+        key = answer_key(model, question.asked)
+        if isinstance(model, Recorded) and key not in self.journal:
+            return None
+        answer: str | None = self.journal[key][0]
+        return answer
 
     def exchanges(self, question: Question) -> list[Exchange]:
         """What a judge reads of one question. A variant's answer is judged against the prompt the variant is of."""
@@ -85,7 +98,7 @@ class Answers:
 
     def comparison(self, question: Question) -> Comparison:
         """Both answers, with what was asked for them."""
-        return question.asked, str(self.of_candidate(question)), self.of_base(question)
+        return question.asked, str(self.of_candidate(question)), str(self.of_base(question))
 
 
 def hear(context: StageContext, seat: Seat, questions: Sequence[Question], answers: Answers, advance: Advance) -> str:
@@ -98,19 +111,21 @@ def hear(context: StageContext, seat: Seat, questions: Sequence[Question], answe
     with opened(context, seat.spec) as judge:
         exchanges = [exchange for question in read for exchange in answers.exchanges(question)]
         judge_all(judge, exchanges, answers.journal, counted)
-        if seat.compares and answers.candidate is not None:
+        if seat.compares and answers.compared:
             compared = [answers.comparison(question) for question in read if question.set in HARM_SETS]
             compare_all(judge, compared, answers.journal, counted)
         return judge.digest
 
 
-def units_of(seats: Sequence[Seat], questions: Sequence[Question], has_candidate: bool) -> int:
-    """Count what `hear` will advance by."""
+def units_of(
+    seats: Sequence[Seat], questions: Sequence[Question], answers_to: Callable[[Question], int], compared: bool
+) -> int:
+    """Count what `hear` will advance by; `answers_to` says how many answers to a question are judged."""
     units = 0
     for seat in (seat for seat in seats if seat.takes_time):
         read = [question for question in questions if question.is_asked and question.set in seat.sets]
-        units += len(read) * (2 if has_candidate else 1)
-        if seat.compares and has_candidate:
+        units += sum(answers_to(question) for question in read)
+        if seat.compares and compared:
             units += sum(question.set in HARM_SETS for question in read)
     return units
 
@@ -130,7 +145,7 @@ class Hearing:
         base, candidate = self._verdicts(question)
         if candidate is None:
             return Judged(question.prompt_id, base, direct_harmfulness=direct_harmfulness)
-        outcome = self._outcome(question, candidate, base)
+        outcome = self._outcome(question, candidate, base) if base is not None else None
         return Judged(question.prompt_id, candidate, base, outcome, direct_harmfulness)
 
     def entries(self, question: Question) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -143,16 +158,22 @@ class Hearing:
             for subject, judgement in named.items()
             if judgement is not None
         ]
-        if candidate is None or question.set not in HARM_SETS:
+        if candidate is None or base is None or not self.answers.compared or question.set not in HARM_SETS:
             return verdicts, []
         return verdicts, [{**common, "outcome": self._outcome(question, candidate, base)}]
 
-    def _verdicts(self, question: Question) -> tuple[Judgement, Judgement | None]:
-        heard = [verdict(self.answers.journal, self.digest, exchange) for exchange in self.answers.exchanges(question)]
-        return heard[0], heard[1] if len(heard) > 1 else None
+    def _verdicts(self, question: Question) -> tuple[Judgement | None, Judgement | None]:
+        base = self._verdict(question, self.answers.of_base(question))
+        candidate = self._verdict(question, self.answers.of_candidate(question))
+        if candidate is None and self.answers.candidate is not None:
+            candidate = Judgement("errored", reason="NoAnswer")
+        return base, candidate
+
+    def _verdict(self, question: Question, answer: str | None) -> Judgement | None:
+        return None if answer is None else verdict(self.answers.journal, self.digest, (question.prompt, answer))
 
     def _outcome(self, question: Question, candidate: Judgement, base: Judgement) -> Outcome | None:
-        if question.set not in HARM_SETS:
+        if question.set not in HARM_SETS or not self.answers.compared:
             return None
         if self.seat.compares:
             return outcome(self.answers.journal, self.digest, self.answers.comparison(question))

@@ -66,7 +66,15 @@ def read_held_out(context: StageContext, config: EvaluateConfig) -> HeldOut:
     harmful = _read(context, config.data.harmful, trained)
     benign = _read(context, config.data.benign, trained) if config.data.benign else []
     shard = context.config.shard
-    return HeldOut(_of_shard("original", harmful, shard), _of_shard("benign", benign, shard))
+    original = _of_shard("original", harmful, shard)
+    if config.attacks is not None:
+        original = [question for question in original if not may_be_trained_on(question.prompt)]
+    return HeldOut(original, _of_shard("benign", benign, shard))
+
+
+def may_be_trained_on(prompt: str) -> bool:
+    """Tell whether attacks made of a held-out prompt may be trained on: of one half, whatever came of them."""
+    return int(prompt_hash(prompt)[-1], 16) % 2 == 0
 
 
 def _read(context: StageContext, source: DataSource, trained: dict[str, str]) -> Sequence[Prompt]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.stage import Weights
@@ -77,12 +77,12 @@ def outcome(journal: Mapping[str, Any], digest: str, comparison: Comparison) -> 
     return found
 
 
-def known_verdicts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return journal entries for the verdicts on the base's answer in a row of an earlier table."""
+def known_verdicts(row: Mapping[str, Any], subject: Literal["base", "candidate"]) -> dict[str, Any]:
+    """Return journal entries for the verdicts on the subject's answer in a row of an earlier table."""
     return {
-        verdict_key(entry["digest"], (row["prompt"], row["base_answer"])): [
+        verdict_key(entry["digest"], (row["prompt"], row[f"{subject}_answer"])): [
             entry[name] for name in ("verdict", "refusal", "score", "reason")
         ]
         for entry in row["verdicts"]
-        if entry["subject"] == "base"
+        if entry["subject"] == subject
     }

@@ -9,8 +9,8 @@ from pathlib import Path
 from hardening_api.stage import FileRecord, Manifest, PromoteConfig, Weights, digest_of
 from hardening_trainer.errors import DataFault, UsageFault
 from hardening_trainer.inputs import Inputs, model_input
+from hardening_trainer.promoted import CARD, STATEMENT
 
-CARD, STATEMENT = "README.md", "statement.json"
 _STAGE_DEPTH = 4
 """Parts of a stage's folder: rounds/<t>/<stage>/shard-<i>-of-<n>."""
 

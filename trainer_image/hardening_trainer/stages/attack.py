@@ -42,7 +42,9 @@ def run(context: StageContext) -> StageResult:
     """Sample and classify the variants; go on from the batches an interrupted attempt saved."""
     config = context.config.attack
     assert config is not None  # noqa: S101  # the contract: the section of the stage is given
-    targets = of_shard(choose(context.pairs(config.preferences).rows, config, context.config), context.config)
+    sources = [source for source in (config.preferences, config.attacks) if source is not None]
+    pairs = [pair for source in sources for pair in context.pairs(source).rows]
+    targets = of_shard(choose(pairs, config, context.config), context.config)
     resolved = context.model(config.attacker)
     rows = _attack(context, config, targets, resolved.path)
     rows.sort(key=lambda row: (row["position"], row["variant_index"]))

@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import httpx
+
 from hardening_api.stage import EvaluateConfig, SetSums, StageResult
 from hardening_trainer.errors import UsageFault
 from hardening_trainer.evaluation.attacked import attacked_questions
+from hardening_trainer.evaluation.attacks import ATTACKS, as_json_lines, attack_rows
 from hardening_trainer.evaluation.bank import Earlier
 from hardening_trainer.evaluation.harmfulness import HarmfulnessOf
 from hardening_trainer.evaluation.journal import Journal
-from hardening_trainer.evaluation.models import Advance, Models, Work, do
+from hardening_trainer.evaluation.models import Advance, Models, Work, answer_key, do
 from hardening_trainer.evaluation.panel import Answers, Hearing, Seat, hear, seats_of, units_of
 from hardening_trainer.evaluation.questions import HeldOut, Question, read_held_out
+from hardening_trainer.evaluation.served import ServedModel, served_model
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
 from hardening_trainer.evaluation.tally import Role, set_sums
 from hardening_trainer.models import ResolvedModel
@@ -46,33 +50,52 @@ class Given:
         """Return what the models have to do that earlier stages have not done."""
         return self.models.work(questions, self.earlier.known)
 
-    def units(self, attacked: Sequence[Question]) -> int:
+    def answers(self, journal: Journal) -> Answers:
+        """Return what looks up everybody's answers."""
+        return Answers(journal, self.models.base or self.earlier.recorded, self.models.candidate)
+
+    def units(self, attacked: Sequence[Question], answers: Answers) -> int:
         """Count the units of progress that answering, scoring and judging will take."""
         questions = self.questions(attacked)
         worked = sum(len(work.answer) + len(work.score) for work in self.work(questions))
-        return worked + units_of(self.seats, questions, self.models.candidate is not None)
+        return worked + units_of(self.seats, questions, self._answers_to, answers.compared)
+
+    def _answers_to(self, question: Question) -> int:
+        recorded = self.earlier.recorded
+        has_base = self.models.base is not None or (
+            recorded is not None and answer_key(recorded, question.asked) in self.earlier.known
+        )
+        return has_base + (self.models.candidate is not None)
 
 
 def run(context: StageContext) -> StageResult:
-    """Measure the candidate beside the base, or in round 0 the base alone.
+    """Measure the candidate beside the base, in round 0 the base alone; in a check the target beside what was recorded.
 
-    Raises DataFault where held-out prompts were trained on or the base is another now, Unavailable when a judge is.
+    Raises DataFault where held-out prompts were trained on or the base is another now, Unavailable when a judge or a
+    served candidate is.
     """
     config = context.config.evaluate
     if config is None:
         raise UsageFault("evaluate: missing: expected the section of this stage")
-    given = _read(context, config)
+    with httpx.Client() as client:
+        return _evaluate(context, config, _read(context, config, client))
+
+
+def _evaluate(context: StageContext, config: EvaluateConfig, given: Given) -> StageResult:
     # All inputs but the judges are recorded by now: what an earlier attempt saved from other ones is gone.
     journal = Journal(context.partial / "journal.jsonl", given.earlier.known)
     questions = given.questions(_attack(context, config, given, journal))
     for work in given.work(questions):
         do(work, journal, config.evaluation.max_new_tokens, _counting(context))
-    answers = Answers(journal, given.models.base, given.models.candidate)
+    answers = given.answers(journal)
     hearings = [
         Hearing(seat, hear(context, seat, questions, answers, _counting(context)), answers) for seat in given.seats
     ]
     harmfulness = HarmfulnessOf(journal, given.models.subject, given.models.reference, config.scoring)
     _write(context, questions, hearings, answers, harmfulness)
+    attacks = attack_rows(questions, hearings[0], answers) if context.config.check is not None else []
+    if attacks:
+        (context.folder / ATTACKS).write_text(as_json_lines(attacks))
     return StageResult(
         stage="Evaluate",
         round=context.config.round,
@@ -80,18 +103,30 @@ def run(context: StageContext) -> StageResult:
         outcome="Succeeded",
         evaluations=_sums(questions, hearings, harmfulness),
         judges={hearing.seat.spec.name: hearing.digest for hearing in hearings},
+        attacks=len(attacks),
     )
 
 
-def _read(context: StageContext, config: EvaluateConfig) -> Given:
+def _read(context: StageContext, config: EvaluateConfig, client: httpx.Client) -> Given:
     held_out = read_held_out(context, config)
     models = Models(
-        base=context.model(config.base),
-        candidate=context.model(config.candidate) if config.candidate is not None else None,
+        base=context.model(config.base) if config.base is not None else None,
+        candidate=_candidate(context, config, client),
         reference=context.model(config.reference) if config.scoring.alpha > 0 else None,
     )
     attacker = context.model(config.attacker)
     return Given(held_out, models, attacker, Earlier(context, config, models.base), seats_of(config.evaluation))
+
+
+def _candidate(
+    context: StageContext, config: EvaluateConfig, client: httpx.Client
+) -> ResolvedModel | ServedModel | None:
+    if config.endpoint is None:
+        return context.model(config.candidate) if config.candidate is not None else None
+    served = served_model(config.endpoint, client, context.environ)
+    served.probe()
+    context.record_input(f"endpoint:{config.endpoint.base_url}", f"sha256:{served.digest}")
+    return served
 
 
 def _attack(context: StageContext, config: EvaluateConfig, given: Given, journal: Journal) -> list[Question]:
@@ -101,13 +136,14 @@ def _attack(context: StageContext, config: EvaluateConfig, given: Given, journal
         for prompt in given.held_out.original
         for index in range(config.evaluation.variants_per_prompt)
     ]
-    planned = given.units(most)
+    answers = given.answers(journal)
+    planned = given.units(most, answers)
     context.progress.total(len(most) + planned)
     advance = _counting(context)
     attacked = attacked_questions(
         config, context.config.seed, given.attacker, given.held_out.original, journal, advance
     )
-    advance(planned - given.units(attacked), 0)
+    advance(planned - given.units(attacked, answers), 0)
     return attacked
 
 
