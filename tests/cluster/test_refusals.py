@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
@@ -30,8 +29,10 @@ def test_the_api_server_refuses_a_faulty_manifest_by_its_field(
     document = _here(fault.document(), kubectl)
     with pytest.raises(CommandError) as refused:
         kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(document))
-    named = fault.names.rpartition(".")[2].partition("[")[0]
-    assert re.search(rf"\b{re.escape(named)}\b", refused.value.said), refused.value.said
+    # A field that takes text or an object has no schema of its own: the refusal names the judge it is in.
+    holder, _, field = fault.names.rpartition(".")
+    named = holder if "judges[" in holder and field in ("model", "uri") else field.partition("[")[0]
+    assert named.removesuffix(".model") in refused.value.said, refused.value.said
 
 
 def _here(document: dict[str, object], kubectl: Kubectl) -> dict[str, object]:
