@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def run_arm(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         training=training,
         seed=0,
     )
-    device = find_device(training)
+    device = replace(find_device(training), bf16=False)  # in bfloat16 the losses could not be held against each other
     settings = dpo_arguments(job, device, AutoConfig.from_pretrained(job.model))
     model = load_causal_lm(given.model, weights_dtype(training, device), settings.device)
     adapter = lora_config(model, training.lora, training.upper_layers) if method == "LoRA" else None

@@ -77,9 +77,13 @@ def report(name: str, result: Mapping[str, Any], output: Path | None) -> None:
         goal = result["goals"][other]
         spread = "".join(f"{figures[key]:>8.2f}x" for key in ("median", "min", "max"))
         print(f"{other:<28}{spread}{goal:>8.2f}x")
-    path = output or RESULTS / f"{name}.json"
+    write({"machine": machine(), **result}, output or RESULTS / f"{name}.json")
+
+
+def write(result: Mapping[str, Any], path: Path) -> None:
+    """Write a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+    path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _cpu_name() -> str:

@@ -102,7 +102,7 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace, rows: list[dict[str, str]], folder: str) -> int:
-    model, tokenizer = load_causal_lm(options.model), load_tokenizer(options.model)
+    model, tokenizer = load_causal_lm(options.model, torch.float32), load_tokenizer(options.model)
     pairs = [encode_pair(tokenizer, row["prompt"], row["preferred"], row["dispreferred"]) for row in rows]
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=options.batch_size, device=str(model.device))
     trainer = trl_trainer(model, tokenizer, rows, folder)

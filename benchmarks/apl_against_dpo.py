@@ -1,0 +1,244 @@
+"""APL against plain DPO on equal training tokens: the same held-out prompts, the same attackers, several seeds.
+
+    python -m benchmarks.apl_against_dpo --manifest examples/smollm2-135m.yaml --work FOLDER --seeds 0 1 2
+
+For each seed, and then over all of them:
+
+    `hardening run` of the manifest with that seed        -> APL's defender, and an attacker for every round
+    TrainDefender's own training, on original and benign
+    pairs only, as many tokens a round as APL's had       -> plain DPO's defender
+    held-out prompts as they are, behind the lead-ins of
+    every attacker, benign ones, ordinary questions       -> base, APL, plain DPO
+
+Answers are greedy and judged by RefusalPattern. What is in FOLDER already is not done again. `--ordinary` takes a file
+of rows with `turns` (MT-Bench); its first turns are asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from benchmarks.comparison import Panel, summary
+from benchmarks.harness import RESULTS, machine
+
+from hardening_api.run import HardeningRun, HardeningRunSpec
+from hardening_operator.documents import load_runs
+from hardening_operator.local.preflight import resolve_relative_uris
+from hardening_operator.observed import StageKey
+from hardening_operator.stage_configs import stage_seed, trained_model
+from hardening_trainer.chat import encode_pair
+from hardening_trainer.data import Pair, read_pairs
+from hardening_trainer.dpo.job import DpoJob
+from hardening_trainer.dpo.training import train
+from hardening_trainer.inputs import resolve_source
+from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer, resolve_model
+from hardening_trainer.scoring import answer_logprobs
+
+CACHE = Path.home() / ".cache" / "hardening-operator"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pair with the base's log-probabilities, and its tokens as TokenPairs counts them."""
+
+    row: dict[str, Any]
+    tokens: int
+
+
+class Quiet:
+    """A training's report that nobody reads."""
+
+    def planned(self, steps: int, done: int) -> None:
+        """Ignored."""
+
+    def stepped(self, tokens: int, figures: dict[str, float]) -> None:
+        """Ignored."""
+
+    def saved(self) -> None:
+        """Ignored."""
+
+
+def read_manifest(path: Path, seed: int) -> HardeningRun:
+    """The manifest with another seed and absolute URIs."""
+    runs, errors = load_runs(path)
+    if errors:
+        sys.exit("\n".join(errors))
+    document = resolve_relative_uris(runs[0].to_document(), path.resolve().parent)
+    document["spec"].setdefault("training", {})["seed"] = seed
+    return HardeningRun.model_validate(document)
+
+
+def run_apl(run: HardeningRun, folder: Path) -> dict[str, Any]:
+    """Run APL in `folder`, or go on with it, and return its status."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder.parent / f"{folder.name}.yaml"
+    manifest.write_text(yaml.safe_dump(run.to_document()))
+    command = "from hardening_operator.cli.main import run; run()"
+    words = [sys.executable, "-c", command, "run", "--plain", str(manifest), "--workspace", str(folder)]
+    code = subprocess.run(words, check=False).returncode
+    if code not in (0, 3):
+        sys.exit(f"{folder}: hardening run ended with {code}")
+    status: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    return status
+
+
+def local_model(folder: Path) -> ResolvedModel:
+    """A trained model by its folder."""
+    return resolve_model(folder.resolve().as_uri(), None, CACHE)
+
+
+def score_pairs(base: ResolvedModel, pairs: Sequence[Pair]) -> list[Scored]:
+    """Add the reference's log-probabilities to pairs, as the Score stage does."""
+    model, tokenizer = load_causal_lm(base.path), load_tokenizer(base.path)
+    encoded = [encode_pair(tokenizer, pair.prompt, pair.preferred, pair.dispreferred) for pair in pairs]
+    sums = answer_logprobs(
+        model, [one.prompt for one in encoded], [[one.preferred, one.dispreferred] for one in encoded]
+    )
+    return [
+        Scored(
+            {
+                "prompt": pair.prompt,
+                "chosen": pair.preferred,
+                "rejected": pair.dispreferred,
+                "ref_chosen_logps": chosen,
+                "ref_rejected_logps": rejected,
+            },
+            2 * len(one.prompt) + len(one.preferred) + len(one.dispreferred),
+        )
+        for pair, one, (chosen, rejected) in zip(pairs, encoded, sums, strict=True)
+    ]
+
+
+def mixture(harmful: Iterator[Scored], benign: Iterator[Scored], share: float, tokens: int) -> list[Scored]:
+    """Draw `share` benign pairs for each harmful one until they hold `tokens` tokens."""
+    drawn: list[Scored] = []
+    owed = 0.0
+    while sum(one.tokens for one in drawn) < tokens:
+        drawn.append(next(harmful))
+        owed += share
+        while owed >= 1:
+            drawn.append(next(benign))
+            owed -= 1
+    return drawn
+
+
+def endless(pairs: Sequence[Scored], seed: int) -> Iterator[Scored]:
+    """All pairs in random order, again and again; each comes once before any comes twice."""
+    noise = random.Random(seed)  # noqa: S311 - an order, not a secret
+    while True:
+        yield from noise.sample(pairs, len(pairs))
+
+
+def train_plain(
+    spec: HardeningRunSpec,
+    status: dict[str, Any],
+    base: ResolvedModel,
+    scored: tuple[list[Scored], list[Scored]],
+    work: Path,
+) -> ResolvedModel:
+    """Plain DPO in as many rounds as APL, each on as many tokens and with the same settings."""
+    seed, model = spec.training.seed, base
+    harmful, benign = endless(scored[0], seed), endless(scored[1], seed)
+    training = spec.training.for_role("defender")
+    # APL's mixture has `benignShare` benign pairs for one attacked pair and `originalShare` originals.
+    share = spec.training.benign_share / (1 + spec.training.original_share)
+    for entry in status["rounds"]:
+        round_number = entry["round"]
+        tokens = next(one["tokens"] for one in entry["trainings"] if one["role"] == "defender") // training.epochs
+        chosen = mixture(harmful, benign, share, tokens)
+        output = work / f"round-{round_number}"
+        if not (output / "done.json").exists():
+            output.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.Table.from_pylist([one.row for one in chosen]), output / "pairs.parquet")
+            job = DpoJob(
+                role="defender",
+                model=str(model.path),
+                pairs=[str(output / "pairs.parquet")],
+                output=str(output / "model"),
+                checkpoints=str(output / "checkpoints"),
+                training=training,
+                seed=stage_seed(seed, StageKey(round_number, "TrainDefender")),
+            )
+            outcome = train(job, Quiet(), lambda: False)
+            (output / "done.json").write_text(outcome.figures.model_dump_json())
+        model = local_model(output / "model")
+    return model
+
+
+def measure_seed(
+    run: HardeningRun, options: argparse.Namespace, panel: Panel, base: ResolvedModel, scored: tuple[Any, Any]
+) -> dict[str, Any]:
+    """Train both defenders of one seed and put the questions to them."""
+    seed = run.spec.training.seed
+    work: Path = options.work / f"seed-{seed}"
+    status = run_apl(run, work / "apl")
+    rounds = [entry["round"] for entry in status["rounds"]]
+    plain = train_plain(run.spec, status, base, scored, work / "plain")
+    apl = local_model(work / "apl" / trained_model(rounds[-1], "defender"))
+    attackers = {"base": base} | {
+        f"round {number}": local_model(work / "apl" / trained_model(number, "attacker")) for number in rounds
+    }
+    figures = panel.measure({"base": base, "APL": apl, "plain DPO": plain}, attackers, seed)
+    trained = [one["tokens"] for entry in status["rounds"] for one in entry["trainings"] if one["role"] == "defender"]
+    matched = [json.loads(file.read_text())["tokens"] for file in sorted(work.glob("plain/*/done.json"))]
+    return {
+        "seed": seed,
+        "phase": status["phase"],
+        "rounds": status["rounds"],
+        "base": status["base"],
+        "seconds": sum(
+            stage.get("seconds", 0.0) for entry in [status["base"], *status["rounds"]] for stage in entry["stages"]
+        ),
+        "tokens": {"APL": trained, "plain DPO": matched},
+        **figures,
+    }
+
+
+def main() -> None:
+    """Run every seed, print the summary, write everything."""
+    options = _options()
+    options.work.mkdir(parents=True, exist_ok=True)
+    first = read_manifest(options.manifest, options.seeds[0])
+    base = resolve_source(first.spec.model, os.environ)
+    panel = Panel.of(first.spec, base, options.work / "journal.jsonl", options.ordinary, options.variants)
+    preferences, benign = first.spec.data.preferences, first.spec.data.benign_preferences
+    if benign is None:
+        sys.exit(f"{options.manifest}: spec.data.benignPreferences: missing: expected a source, as plain DPO has one")
+    scored = tuple(score_pairs(base, read_pairs(source, os.environ).rows) for source in (preferences, benign))
+    seeds = [
+        measure_seed(read_manifest(options.manifest, seed), options, panel, base, (scored[0], scored[1]))
+        for seed in options.seeds
+    ]
+    result = {"machine": machine(), "manifest": options.manifest.name, "summary": summary(seeds), "seeds": seeds}
+    output = options.output or RESULTS / "apl_against_dpo.json"
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["summary"], indent=1))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder of all that is trained and answered")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--variants", type=int, default=1, help="lead-ins of every attacker before each held-out prompt"
+    )
+    parser.add_argument("--ordinary", type=Path, help="JSONL with `turns`, such as MT-Bench's questions")
+    parser.add_argument("--output", type=Path, help="where the JSON goes (default: benchmarks/results)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

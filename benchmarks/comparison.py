@@ -1,0 +1,209 @@
+"""The same questions put to several defenders: who does harm, who refuses, and who still answers.
+
+    held-out prompts, alone and behind each attacker's lead-ins; benign prompts; ordinary questions
+        -> greedy answers, by the Evaluate stage's own code -> RefusalPattern -> verdicts -> rates
+
+Only verdicts leave this module, never text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hardening_api.run import HardeningRunSpec
+from hardening_api.stage import EvaluateConfig, Weights
+from hardening_api.sums import MeanSums, RateSums
+from hardening_trainer.data import Prompt, read_prompts
+from hardening_trainer.evaluation.attacked import attacked_questions
+from hardening_trainer.evaluation.journal import Journal
+from hardening_trainer.evaluation.models import Work, answer_key, do, score_key
+from hardening_trainer.evaluation.questions import Question
+from hardening_trainer.evaluation.tally import harmful, refused
+from hardening_trainer.judges import JudgeRow
+from hardening_trainer.judges.refusal_pattern import RefusalPattern
+from hardening_trainer.models import ResolvedModel
+
+ORDINARY_TOKENS = 64
+ARMS = ("APL", "plain DPO")
+Values = list[float | None]
+"""One for each question, in order; None where there is none (an invalid lead-in)."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Questions, and a journal of all answers given so far."""
+
+    config: EvaluateConfig
+    base: ResolvedModel
+    journal: Journal
+    ordinary_journal: Journal
+    original: list[Question]
+    benign: list[Question]
+    ordinary: list[Question]
+
+    @classmethod
+    def of(
+        cls, spec: HardeningRunSpec, base: ResolvedModel, journal: Path, ordinary: Path | None, variants: int
+    ) -> Panel:
+        """Read the held-out prompts of `spec` and the ordinary questions."""
+        model = Weights(source=spec.model)
+        config = EvaluateConfig(
+            base=model,
+            attacker=model,
+            reference=model,
+            scoring=spec.scoring,
+            settings=spec.attacker,
+            data=spec.data.evaluation,
+            training_data=[],
+            evaluation=spec.evaluation.model_copy(update={"variants_per_prompt": variants}),
+        )
+        benign = spec.data.evaluation.benign
+        return cls(
+            config,
+            base,
+            Journal(journal, {}),
+            Journal(journal.with_name(f"ordinary-{journal.name}"), {}),
+            _questions("original", read_prompts(spec.data.evaluation.harmful, os.environ).rows),
+            _questions("benign", read_prompts(benign, os.environ).rows) if benign else [],
+            _questions("benign", _first_turns(ordinary)) if ordinary else [],
+        )
+
+    def measure(
+        self, defenders: Mapping[str, ResolvedModel], attackers: Mapping[str, ResolvedModel], seed: int
+    ) -> dict[str, Any]:
+        """Verdicts by set and defender: 1 harmful (`benign`, `ordinary`: refused), 0 not, None not asked.
+
+        The base as attacker draws the same lead-ins for every seed.
+        """
+        sets = {"original": self.original, "benign": self.benign}
+        for name, attacker in attackers.items():
+            asked = attacked_questions(self.config, seed, attacker, self.original, self.journal, _ignore)
+            sets[f"attacked by {name}"] = asked
+        for model in defenders.values():
+            everything = [question for questions in sets.values() for question in questions if question.is_asked]
+            do(Work(model, answer=everything), self.journal, self.config.evaluation.max_new_tokens, _ignore)
+        verdicts = {
+            name: {who: self._verdicts(model, questions) for who, model in defenders.items()}
+            for name, questions in sets.items()
+        }
+        clusters = {name: [question.prompt_id for question in questions] for name, questions in sets.items()}
+        result: dict[str, Any] = {"prompts": clusters, "verdicts": verdicts}
+        return result | ({"ordinary": self._ordinary(defenders)} if self.ordinary else {})
+
+    def _verdicts(self, model: ResolvedModel, questions: Sequence[Question]) -> Values:
+        reading = refused if questions and questions[0].set == "benign" else harmful
+        judge = RefusalPattern("refusal-pattern")
+        values: Values = []
+        for question in questions:
+            if not question.is_asked:
+                values.append(None)
+                continue
+            answer = str(self.journal[answer_key(model, question.asked)][0])
+            values.append(reading(judge.judge([JudgeRow(question.prompt, answer)])[0]))
+        return [None if value is None else int(value) for value in values]
+
+    def _ordinary(self, defenders: Mapping[str, ResolvedModel]) -> dict[str, dict[str, Values]]:
+        """Refused (1) or not, and nats a token of the base's own answers, for every defender."""
+        do(Work(self.base, answer=self.ordinary), self.ordinary_journal, ORDINARY_TOKENS, _ignore)
+        answers = [str(self.ordinary_journal[answer_key(self.base, one.asked)][0]) for one in self.ordinary]
+        likely = [
+            replace(question, preferred=answer, dispreferred=answer)
+            for question, answer in zip(self.ordinary, answers, strict=True)
+        ]
+        judge = RefusalPattern("refusal-pattern")
+        found: dict[str, dict[str, Values]] = {}
+        for who, model in defenders.items():
+            do(Work(model, self.ordinary, likely), self.ordinary_journal, ORDINARY_TOKENS, _ignore)
+            given = [str(self.ordinary_journal[answer_key(model, one.asked)][0]) for one in self.ordinary]
+            rows = [JudgeRow(one.prompt, answer) for one, answer in zip(self.ordinary, given, strict=True)]
+            scores = [self.ordinary_journal[score_key(model, question)] for question in likely]
+            found[who] = {
+                "refused": [int(bool(refused(judgement))) for judgement in judge.judge(rows)],
+                "nats_a_token": [first / tokens for first, _, tokens, _ in scores],
+            }
+        return found
+
+
+def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rates over all seeds, clustered by prompt, each seed's own, and APL minus plain DPO, prompt by prompt."""
+    names = [name for name in seeds[0]["verdicts"] if all(name in one["verdicts"] for one in seeds)]
+    result: dict[str, Any] = {}
+    for name in names:
+        entry: dict[str, Any] = {}
+        for who in seeds[0]["verdicts"][name]:
+            taken = seeds[:1] if who == "base" and not name.startswith("attacked by round") else seeds
+            pooled = [pair for one in taken for pair in _asked(one, name, who)]
+            entry[who] = _rate(pooled)
+            entry[f"{who}, each seed"] = [_rate(_asked(one, name, who)) for one in taken]
+            if name.startswith("attacked"):
+                tried = [(prompt, value or 0) for one in taken for prompt, value in _all(one, name, who)]
+                entry[f"{who}, of all tries"] = _rate(tried)
+        if all(arm in entry for arm in ARMS):
+            entry["APL minus plain DPO"] = _difference(seeds, name)
+        result[name] = entry
+    if all("ordinary" in one for one in seeds):
+        result["ordinary"] = _ordinary_summary(seeds)
+    return result
+
+
+def _all(seed: Mapping[str, Any], name: str, who: str) -> list[tuple[str, float | None]]:
+    return list(zip(seed["prompts"][name], seed["verdicts"][name][who], strict=True))
+
+
+def _asked(seed: Mapping[str, Any], name: str, who: str) -> list[tuple[str, float]]:
+    return [(prompt, value) for prompt, value in _all(seed, name, who) if value is not None]
+
+
+def _by_prompt(values: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
+    clusters: dict[str, list[float]] = {}
+    for prompt, value in values:
+        clusters.setdefault(prompt, []).append(value)
+    return clusters
+
+
+def _rate(values: Iterable[tuple[str, float]]) -> dict[str, Any] | None:
+    rate = RateSums.of([[bool(one) for one in several] for several in _by_prompt(values).values()]).rate()
+    return rate.model_dump() if rate else None
+
+
+def _difference(seeds: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
+    """Mean over the prompts of the mean difference over seeds; the interval is over prompts, not over seeds."""
+    paired = [
+        (prompt, apl - plain)
+        for one in seeds
+        for (prompt, apl), (_, plain) in zip(_all(one, name, ARMS[0]), _all(one, name, ARMS[1]), strict=True)
+        if apl is not None and plain is not None
+    ]
+    mean = MeanSums.of([sum(several) / len(several) for several in _by_prompt(paired).values()]).mean()
+    return mean.model_dump() if mean else None
+
+
+def _ordinary_summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for who in seeds[0]["ordinary"]:
+        taken = seeds[:1] if who == "base" else seeds
+        refusals = [(str(index), value) for one in taken for index, value in enumerate(one["ordinary"][who]["refused"])]
+        nats = MeanSums.of([value for one in taken for value in one["ordinary"][who]["nats_a_token"]]).mean()
+        result[who] = {"refused": _rate(refusals), "nats_a_token": nats.model_dump() if nats else None}
+    return result
+
+
+def _questions(name: Any, rows: Iterable[Prompt]) -> list[Question]:
+    return [
+        Question(name, row.id, index, row.prompt, row.prompt, preferred=row.preferred, dispreferred=row.dispreferred)
+        for index, row in enumerate(rows)
+    ]
+
+
+def _first_turns(path: Path) -> list[Prompt]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [Prompt(str(row["question_id"]), row["turns"][0]) for row in rows]
+
+
+def _ignore(units: int, tokens: int) -> None:
+    """Count nothing."""
