@@ -36,13 +36,15 @@ lint: $(READY) ## Style, types, import rules, generated files
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/python crds/generate.py --check
+	$(BIN)/python -m hardening_operator.monitoring.generate --check
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(READY) ## CRD YAML and API reference from the contract
+generate: $(READY) ## CRD YAML, API reference, metrics glossary, alert rules and dashboard from the code
 	$(BIN)/python crds/generate.py
+	$(BIN)/python -m hardening_operator.monitoring.generate
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 15

@@ -108,6 +108,6 @@ def test_the_package_carries_the_crds_and_nothing_of_the_contract_s_code(tmp_pat
     (archive,) = tmp_path.glob("*.tgz")
     names = subprocess.run(["tar", "tzf", archive], capture_output=True, text=True, check=True).stdout.split()
 
-    crds = {Path(name).name for name in names if "/files/" in name}
+    crds = {Path(name).name for name in names if "/files/crds/" in name}
     assert crds == {file.name for file in (CHART.parents[1] / "crds").glob("*.yaml")}
     assert not [name for name in names if name.endswith(".py")]

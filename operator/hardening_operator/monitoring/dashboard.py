@@ -1,0 +1,450 @@
+"""The dashboard: all runs, one run by round and while it works, monitors over time.
+
+Every expression takes `max by` the labels it shows: two scrapes of one operator, or a failover, change nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from grafana_foundation_sdk.builders.dashboard import (
+    AnnotationQuery,
+    Dashboard,
+    DatasourceVariable,
+    QueryVariable,
+    Row,
+)
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, VariableRefresh, VariableSort
+
+from hardening_operator.monitoring.alerts import ALERTS
+from hardening_operator.monitoring.panels import (
+    RATE_UNIT,
+    SOURCE,
+    Query,
+    by_round,
+    gauges,
+    lines,
+    names,
+    numbers,
+    pivot,
+    rows,
+    states,
+)
+
+NAMESPACE = 'namespace=~"$namespace"'
+RUN = f'{NAMESPACE},run="$run"'
+JUDGED = f'{RUN},judge="$judge"'
+MONITOR = f'{NAMESPACE},monitor="$monitor"'
+NOW = 'subject=~"promoted|candidate"'
+"""Of a run's summary: the promoted model, or the latest candidate of a run that has promoted none."""
+
+
+def build_dashboard() -> dict[str, Any]:
+    """Return the dashboard as Grafana imports it."""
+    builder = (
+        Dashboard("Hardening")
+        .uid("hardening")
+        .description("Adversarial Preference Learning: harm, win rate, over-refusal and R of every run and monitor.")
+        .tags(["hardening", "llm", "safety"])
+        .timezone("browser")
+        .refresh("1m")
+        .time("now-24h", "now")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .editable()
+    )
+    for variable in variables():
+        builder = builder.with_variable(variable)
+    builder = builder.annotation(_alert_annotation())
+    for title, panels in (
+        ("All runs", overview()),
+        ("Run $run: verdict", verdicts()),
+        ("Run $run: figures by round", figures()),
+        ("Run $run: stages", stages()),
+        ("Run $run: training", training()),
+        ("Monitor $monitor", monitors()),
+    ):
+        builder = builder.with_row(Row(title))
+        for panel in panels:
+            builder = builder.with_panel(panel)
+    return _finished(json.loads(json.dumps(builder.build(), cls=JSONEncoder)))
+
+
+def variables() -> list[Any]:
+    """Build the variables: where the data is, and what is looked at."""
+    found: list[Any] = [DatasourceVariable("datasource").label("Data source").type("prometheus")]
+    for name, label, query in (
+        ("namespace", "Namespace", "label_values(hardening_run_info, namespace)"),
+        ("run", "Run", f"label_values(hardening_run_info{{{NAMESPACE}}}, run)"),
+        ("judge", "Judge", f"label_values(hardening_judge_errored_ratio{{{RUN}}}, judge)"),
+        ("monitor", "Monitor", f"label_values(hardening_monitor_regressed{{{NAMESPACE}}}, monitor)"),
+    ):
+        variable = QueryVariable(name).label(label).query({"query": query, "refId": name}).datasource(SOURCE)
+        variable = variable.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
+        if name == "namespace":
+            variable = variable.multi(True).include_all(True).all_value(".+")
+        found.append(variable)
+    return found
+
+
+def overview() -> list[Any]:
+    """Build the panels of all runs."""
+    return [
+        numbers(
+            "Runs by phase",
+            [Query(_count("phase", "hardening_run_phase"), "{{phase}}")],
+            width=8,
+            text="How many runs are in each phase, of the chosen namespaces.",
+        ),
+        numbers("Leaders", [Query("sum(hardening_operator_leader)", "leaders")], text="1: the operator is well."),
+        numbers("Waiting", [Query("max(hardening_reconcile_queue_length)", "queue")]),
+        numbers(
+            "Runs in a scrape",
+            [Query("max by (detail) (hardening_exported_runs)", "{{detail}}")],
+            width=8,
+            text="Beyond the size limit of a scrape the runs that ended longest ago have a summary only.",
+        ),
+        rows(
+            "Runs",
+            [
+                Query(f"max by (namespace, run, phase, reason) (hardening_run_phase{{{NAMESPACE}}})", "in phase"),
+                Query(_run_figure("hardening_run_harm_rate", 'subject="base"'), "harm rate, base"),
+                Query(_run_figure("hardening_run_harm_rate", NOW), "harm rate, now"),
+                Query(_run_figure("hardening_run_win_rate", NOW), "win rate"),
+                Query(_run_figure("hardening_run_over_refusal_rate", NOW), "over-refusal"),
+            ],
+            {"harm rate, base": RATE_UNIT, "harm rate, now": RATE_UNIT, "win rate": RATE_UNIT,
+             "over-refusal": RATE_UNIT},
+            text="Under attack, by the first judge: the promoted model, else the latest candidate.",
+        ),
+        lines(
+            "Harm rate of every run",
+            [Query(_run_figure("hardening_run_harm_rate", NOW), "{{namespace}}/{{run}}")],
+            RATE_UNIT,
+        ),
+        lines(
+            "Promotions in a day",
+            [
+                Query("sum by (namespace) (increase(hardening_promotions_total[1d]))", "{{namespace}}: promoted"),
+                Query(
+                    "sum by (namespace, reason) (increase(hardening_promotions_blocked_total[1d]))",
+                    "{{namespace}}: {{reason}}",
+                ),
+            ],
+        ),
+        lines(
+            "Reconcile duration, 95th percentile",
+            [
+                Query(
+                    "histogram_quantile(0.95, sum by (le, kind) "
+                    "(rate(hardening_reconcile_duration_seconds_bucket[$__rate_interval])))",
+                    "{{kind}}",
+                )
+            ],
+            "s",
+        ),
+    ]  # fmt: skip
+
+
+def verdicts() -> list[Any]:
+    """Build the panels that sum one run up."""
+    return [
+        names(
+            "Phase", Query(f"max by (phase, reason) (hardening_run_phase{{{RUN}}})", "{{phase}}: {{reason}}"), width=6
+        ),
+        numbers("Round", [Query(f"max(hardening_run_round{{{RUN}}})", "round")]),
+        numbers(
+            "Harm rate, base and now",
+            [Query(f"max by (subject) (hardening_run_harm_rate{{{RUN}}})", "{{subject}}")],
+            RATE_UNIT,
+            width=6,
+        ),
+        numbers("Win rate", [Query(f"max by (subject) (hardening_run_win_rate{{{RUN}}})", "{{subject}}")], RATE_UNIT),
+        numbers(
+            "Over-refusal",
+            [Query(f"max by (subject) (hardening_run_over_refusal_rate{{{RUN}}})", "{{subject}}")],
+            RATE_UNIT,
+        ),
+        rows(
+            "Gates",
+            [
+                Query(f"max by (round, gate, verdict) (hardening_gate_verdict{{{RUN}}})", "verdict given"),
+                Query(f"max by (round, gate) (hardening_gate_value{{{RUN}}})", "compared"),
+                Query(f"max by (round, gate) (hardening_gate_limit{{{RUN}}})", "limit"),
+            ],
+            {"compared": RATE_UNIT, "limit": RATE_UNIT},
+            text="The end of the interval that was compared with the gate's limit. Only Pass promotes.",
+            width=12,
+        ),
+        lines(
+            "Harm rate under attack while the run works",
+            [Query(f"max by (subject) (hardening_run_harm_rate{{{RUN}}})", "{{subject}}")],
+            RATE_UNIT,
+            width=12,
+        ),
+    ]
+
+
+def figures() -> list[Any]:
+    """Build the panels of one run's figures by round, by one judge."""
+    return [
+        *(_harm_by_round(chosen) for chosen in ("original", "attacked", "bank")),
+        by_round(
+            "Win rate over the base",
+            [
+                *_banded_rate("hardening_win_rate", "original", "original"),
+                Query(_by_round("hardening_win_rate", JUDGED, "attacked", "candidate"), "attacked"),
+                Query(f'max by (round) (hardening_gate_limit{{{RUN},gate="winRate"}})', "limit"),
+            ],
+            RATE_UNIT,
+            text="Win / (win + loss + tie), both orders played, with its interval and the gate's limit.",
+        ),
+        by_round(
+            "Over-refusal",
+            [
+                *_banded_rate("hardening_over_refusal_rate", "benign", "candidate"),
+                Query(_base_line("hardening_over_refusal_rate", "benign"), "base"),
+            ],
+            RATE_UNIT,
+            text="Refusals of benign prompts. It must not grow with the rounds.",
+        ),
+        by_round(
+            "Direct harmfulness R",
+            [
+                Query(_by_round("hardening_direct_harmfulness_mean", JUDGED, chosen, "candidate"), chosen)
+                for chosen in ("original", "attacked")
+            ]
+            + [
+                Query(f'max by (round) (hardening_attack_direct_harmfulness_mean{{{RUN},variants="Selected"}})',
+                      "training attacks")
+            ],
+            text="Mean R of the candidate's answers, and of the attacks chosen to train on.",
+        ),
+        by_round(
+            "Agreement of R with the judge",
+            [
+                Query(f"max by (round) (hardening_judge_agreement_auc{{{JUDGED}}})", "AUC"),
+                Query(f"max by (round) (hardening_judge_agreement_spearman{{{JUDGED}}})", "Spearman"),
+            ],
+            text="AUC 0.5 is chance. When they part, one of the two is wrong.",
+        ),
+        by_round(
+            "Attacks",
+            [
+                Query(f"max by (round) (hardening_attack_diversity{{{RUN}}})", "diversity"),
+                Query(f"max by (round) (hardening_attack_self_bleu_mean{{{RUN}}})", "self-BLEU"),
+            ],
+            text="Distinct bigrams among a prompt's variants, and how alike they are.",
+        ),
+        by_round(
+            "Errored verdicts",
+            [Query(f"max by (round) (hardening_judge_errored_ratio{{{JUDGED}}})", "errored")],
+            RATE_UNIT,
+        ),
+    ]  # fmt: skip
+
+
+def stages() -> list[Any]:
+    """Build the panels of one run's stages."""
+    return [
+        gauges(
+            "Progress",
+            [Query(f"max by (round, stage) (hardening_run_progress_ratio{{{RUN}}})", "round {{round}} {{stage}}")],
+            RATE_UNIT,
+        ),
+        gauges(
+            "Time left",
+            [Query(f"max by (round, stage) (hardening_run_eta_seconds{{{RUN}}})", "round {{round}} {{stage}}")],
+            "s",
+        ),
+        pivot(
+            "Stage durations",
+            Query(f"max by (round, stage) (hardening_stage_duration_seconds{{{RUN}}})"),
+            "stage",
+            "round",
+            "s",
+            text="From the first start of a stage to its end, retries and waiting included.",
+        ),
+        rows(
+            "Retries",
+            [Query(f"max by (stage, reason) (hardening_stage_retries_total{{{RUN}}})", "attempts")],
+            {},
+            text="Failures count against backoffLimit, disruptions do not.",
+            width=6,
+        ),
+        gauges(
+            "GPU time",
+            [Query(f"max by (stage) (hardening_gpu_seconds_total{{{RUN}}})", "{{stage}}")],
+            "s",
+            width=6,
+            text="GPUs asked for x duration, waiting included.",
+        ),
+        gauges("Tokens", [Query(f"max by (stage) (hardening_tokens_total{{{RUN}}})", "{{stage}}")], "short", width=6),
+        gauges(
+            "Verdicts",
+            [Query(f"max by (judge, verdict) (hardening_judged_total{{{RUN}}})", "{{judge}}: {{verdict}}")],
+            "short",
+            width=6,
+        ),
+        pivot(
+            "What became of the variants",
+            Query(f"max by (round, outcome) (hardening_attack_variants{{{RUN}}})"),
+            "outcome",
+            "round",
+            "short",
+        ),
+        rows(
+            "Trainings",
+            [
+                Query(f"max by (round, role) (hardening_training_pairs{{{RUN}}})", "pairs"),
+                Query(f"max by (round, role) (hardening_training_loss{{{RUN}}})", "loss"),
+                Query(f"max by (round, role) (hardening_training_rewards_margins{{{RUN}}})", "margin"),
+                Query(f"max by (round, role) (hardening_training_rewards_accuracy_ratio{{{RUN}}})", "accuracy"),
+            ],
+            {"accuracy": RATE_UNIT},
+            text="Means of the last tenth of each training.",
+            width=16,
+        ),
+    ]
+
+
+def training() -> list[Any]:
+    """Build the panels fed by the stage pods themselves, while they run."""
+    legend = "round {{round}} {{stage}}"
+
+    def of_pods(title: str, name: str, unit: str = "short", how: str = "max") -> Any:
+        return lines(title, [Query(f"{how} by (round, stage) (hardening_stage_{name}{{{RUN}}})", legend)], unit)
+
+    return [
+        of_pods("DPO loss", "loss"),
+        of_pods("Reward margins", "rewards_margins"),
+        of_pods("Reward accuracies", "rewards_accuracies", RATE_UNIT),
+        of_pods("Gradient norm", "grad_norm"),
+        of_pods("Learning rate", "learning_rate", "sci"),
+        of_pods("Tokens a second, all pods", "tokens_per_second", how="sum"),
+        of_pods("Progress of the slowest pod", "progress_ratio", RATE_UNIT, "min"),
+        of_pods("Time left of the slowest pod", "eta_seconds", "s"),
+        lines(
+            "GPU memory",
+            [
+                Query(
+                    f"max by (round, stage, pod, gpu) (hardening_stage_gpu_memory_used_bytes{{{RUN}}})",
+                    "{{pod}} GPU {{gpu}}",
+                ),
+                Query(f"max(hardening_stage_gpu_memory_total_bytes{{{RUN}}})", "limit"),
+            ],
+            "bytes",
+        ),
+    ]
+
+
+def monitors() -> list[Any]:
+    """Build the panels of one monitor, over time."""
+    return [
+        *(_monitored_harm(chosen) for chosen in ("original", "attacked", "bank")),
+        states(
+            "Regressed",
+            [Query(f"max by (monitor) (hardening_monitor_regressed{{{NAMESPACE}}})", "{{monitor}}")],
+            bad="1",
+            text="Every monitor of the chosen namespaces.",
+        ),
+        states(
+            "Target reachable",
+            [Query(f"max by (monitor) (hardening_monitor_target_reachable{{{NAMESPACE}}})", "{{monitor}}")],
+            bad="0",
+        ),
+        numbers(
+            "Bad checks in a row",
+            [Query(f"max(hardening_monitor_consecutive_bad_checks{{{MONITOR}}})", "bad checks")],
+            width=6,
+        ),
+        numbers(
+            "Since the last check",
+            [Query(f"time() - max(hardening_monitor_last_check_timestamp_seconds{{{MONITOR}}})", "last check")],
+            "s",
+            width=6,
+        ),
+        numbers(
+            "Since a check could tell",
+            [Query(f"time() - max(hardening_monitor_last_success_timestamp_seconds{{{MONITOR}}})", "last success")],
+            "s",
+            width=6,
+        ),
+        numbers(
+            "Over-refusal",
+            [Query(f"max by (judge) (hardening_monitor_over_refusal_rate{{{MONITOR}}})", "{{judge}}")],
+            RATE_UNIT,
+            width=6,
+        ),
+    ]
+
+
+def _harm_by_round(chosen: str) -> Any:
+    if chosen == "original":
+        base = _base_line("hardening_harm_rate", chosen)
+    else:
+        base = _by_round("hardening_harm_rate", JUDGED, chosen, "base")
+    return by_round(
+        f"Harm rate, {chosen} prompts",
+        [
+            *_banded_rate("hardening_harm_rate", chosen, "candidate"),
+            Query(base, "base"),
+            Query(_by_round("hardening_harm_rate", JUDGED, chosen, "promoted"), "promoted"),
+        ],
+        RATE_UNIT,
+        text="Harmful / (harmful + safe), with its 95 % interval, by the chosen judge.",
+    )
+
+
+def _monitored_harm(chosen: str) -> Any:
+    labels = f'{MONITOR},set="{chosen}"'
+    return lines(
+        f"Harm rate, {chosen} prompts",
+        [
+            Query(f"max(hardening_monitor_harm_rate{{{labels}}})", "harm rate"),
+            Query(f"max(hardening_monitor_harm_rate_lower{{{labels}}})", "lower"),
+            Query(f"max(hardening_monitor_harm_rate_upper{{{labels}}})", "upper"),
+            Query(f"max(hardening_monitor_baseline_harm_rate_upper{{{labels}}})", "upper end of the baseline"),
+        ],
+        RATE_UNIT,
+        text="With its 95 % interval. Above the dashed line, in consecutive checks, it has regressed.",
+    )
+
+
+def _banded_rate(name: str, chosen: str, legend: str) -> list[Query]:
+    ends = (("", legend), ("_lower", "lower"), ("_upper", "upper"))
+    return [Query(_by_round(name + end, JUDGED, chosen, "candidate"), words) for end, words in ends]
+
+
+def _by_round(name: str, labels: str, chosen: str, subject: str) -> str:
+    return f'max by (round) ({name}{{{labels},set="{chosen}",subject="{subject}"}})'
+
+
+def _base_line(name: str, chosen: str) -> str:
+    """The base's figure of round 0, at every round of the candidates."""
+    base = f'max({name}{{{JUDGED},set="{chosen}",subject="base",round="0"}})'
+    return f"0 * {_by_round(name, JUDGED, chosen, 'candidate')} + on () group_left () {base}"
+
+
+def _run_figure(name: str, labels: str) -> str:
+    return f"max by (namespace, run) ({name}{{{NAMESPACE},{labels}}})"
+
+
+def _count(label: str, name: str) -> str:
+    return f"count by ({label}) (max by (namespace, run, {label}) ({name}{{{NAMESPACE}}}))"
+
+
+def _alert_annotation() -> AnnotationQuery:
+    alerts = "|".join(alert.name for alert in ALERTS)
+    expression = f'ALERTS{{alertstate="firing",alertname=~"{alerts}"}}'
+    return AnnotationQuery().name("Alerts").datasource(SOURCE).enable(True).icon_color("red").expr(expression)
+
+
+def _finished(document: dict[str, Any]) -> dict[str, Any]:
+    """Number the panels, and say how an alert's annotation reads, for which the SDK has no words."""
+    for number, panel in enumerate(document["panels"], start=1):
+        panel["id"] = number
+    annotation = document["annotations"]["list"][0]
+    annotation |= {"titleFormat": "{{alertname}}", "textFormat": "{{namespace}} {{run}} {{monitor}}", "step": "60s"}
+    return document
