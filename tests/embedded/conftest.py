@@ -76,7 +76,11 @@ class Embedded:
         )
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = self.command(*arguments)
+        return self.command_done(*arguments)
+
+    @classmethod
+    def command_done(cls, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = cls.command(*arguments)
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
     def run(self) -> subprocess.CompletedProcess[str]:

@@ -27,13 +27,14 @@ def observe(home: Home, processes: Processes, now: datetime) -> Observed:
         attempts = home.attempts(key)
         if attempts:
             attempt = int(attempts[-1].name[1:])
-            stages[key] = _observe_attempt(key, attempt, home.shards(key, attempt), processes, now)
+            stages[key] = observe_attempt(key, attempt, home.shards(key, attempt), processes, now)
     return Observed(stages=stages, approval=_approval(home), generation=1)
 
 
-def _observe_attempt(
+def observe_attempt(
     key: StageKey, attempt: int, shards: list[Path], processes: Processes, now: datetime
 ) -> StageObservation:
+    """Return one attempt, from the folders of its shards and their processes."""
     alive = [processes.alive(shard, now) for shard in shards]
     results = tuple(result for shard in shards if (result := read_result(shard)) is not None)
     started = _moments(shards, "process.json", "startedAt")
