@@ -54,7 +54,7 @@ def _bind_lifecycle(registry: kopf.OperatorRegistry, shell: Shell, login: Callab
 
 
 def _bind_runs(registry: kopf.OperatorRegistry, shell: Shell) -> None:
-    @kopf.index(*RUNS, registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+    @kopf.index(*RUNS, id="runs", registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def runs(body: Body, **_: Any) -> Any:
         return index_run(body)
 
@@ -64,7 +64,7 @@ def _bind_runs(registry: kopf.OperatorRegistry, shell: Shell) -> None:
 
 
 def _bind_children(registry: kopf.OperatorRegistry, shell: Shell) -> None:
-    @kopf.index(*JOBS, registry=registry, errors=kopf.ErrorsMode.PERMANENT, **OURS)
+    @kopf.index(*JOBS, id="jobs", registry=registry, errors=kopf.ErrorsMode.PERMANENT, **OURS)
     async def jobs(body: Body, **_: Any) -> Any:
         return index_job(body)
 
@@ -72,7 +72,7 @@ def _bind_children(registry: kopf.OperatorRegistry, shell: Shell) -> None:
     async def job_event(body: Body, **_: Any) -> None:
         handle_job_event(body, shell.world, shell.wake)
 
-    @kopf.index(*PODS, registry=registry, errors=kopf.ErrorsMode.PERMANENT, **OURS)
+    @kopf.index(*PODS, id="pods", registry=registry, errors=kopf.ErrorsMode.PERMANENT, **OURS)
     async def pods(body: Body, **_: Any) -> Any:
         return index_pod(body)
 
@@ -82,7 +82,7 @@ def _bind_children(registry: kopf.OperatorRegistry, shell: Shell) -> None:
 
 
 def _bind_approvals(registry: kopf.OperatorRegistry, shell: Shell) -> None:
-    @kopf.index(*APPROVALS, registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+    @kopf.index(*APPROVALS, id="approvals", registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def approvals(body: Body, **_: Any) -> Any:
         return index_approval(body)
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import MISSING, fields
@@ -21,7 +22,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from hardening_api.base import API_VERSION
 from hardening_operator.cluster.api import Api, ApiError, KubernetesApi
 from hardening_operator.cluster.connect import NoClusterError, api_client, connection
-from hardening_operator.cluster.elect import Lock, LostLeadershipError, lead
+from hardening_operator.cluster.elect import Elector, LostLeadershipError, lead
 from hardening_operator.cluster.health import Health, serve_health
 from hardening_operator.cluster.shell import Shell
 from hardening_operator.main import bound_registry
@@ -77,8 +78,9 @@ async def _lead_or_stand_by(settings: OperatorSettings, client: ApiClient, shell
     if not settings.leader_election:
         return await operate(shell, client, stop)
     shell.health.role = "standby"
-    lock = Lock(settings.lease_name, settings.operator_namespace, settings.pod_name, client)
-    leading = asyncio.create_task(lead(lock, lambda: operate(shell, client, stop)))
+    lease = (settings.operator_namespace, settings.lease_name)
+    elector = Elector(shell.api, lease, settings.pod_name, shell.clock, time.monotonic)
+    leading = asyncio.create_task(lead(elector, lambda: operate(shell, client, stop), time.monotonic))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((leading, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -115,7 +117,6 @@ async def watch(shell: Shell, client: ApiClient, stop: asyncio.Event) -> None:
     )
     # kopf has put its own handlers in the place of ours.
     _end_on_signals(stop)
-    shell.health.role = "leading"
     await kopf.run_tasks(tasks, ignored=others)
 
 

@@ -94,7 +94,7 @@ def test_a_caller_without_a_role_is_told_which_to_ask_for(
     cluster.api.refusals[action, "hardeningruns"] = [rbac_refusal(verb, "hardeningruns")]
     shown = kubectl_hardening(*command)
     assert shown.exit_code == 2
-    expected = f"cannot {verb} hardeningruns in namespace safety as bob: ask for the role hardening-operator-{role}\n"
+    expected = f"cannot {verb} hardeningruns in namespace safety as bob: ask for the chart's ClusterRole ...-{role}\n"
     assert shown.stderr == expected
 
 
@@ -102,7 +102,7 @@ def test_pods_and_their_logs_come_with_the_clusters_own_role(cluster: FakeCluste
     put_run(status=sample.status())
     cluster.api.refusals["list", "pods"] = [rbac_refusal("list", "pods")]
     shown = kubectl_hardening("logs", "small")
-    assert shown.stderr == "cannot list pods in namespace safety as bob: ask for the cluster's role view\n"
+    assert shown.stderr == "cannot list pods in namespace safety as bob: ask for the ClusterRole view\n"
 
 
 @pytest.mark.parametrize(

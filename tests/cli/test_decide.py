@@ -87,7 +87,7 @@ def test_who_may_not_approve_is_told_which_role_to_ask_for(cluster: FakeCluster,
     shown = decide("approve", sample.CANDIDATE)
     assert shown.exit_code == 2
     assert shown.stderr == (
-        "cannot create promotionapprovals in namespace safety as bob: ask for the role hardening-operator-approver\n"
+        "cannot create promotionapprovals in namespace safety as bob: ask for the chart's ClusterRole ...-approver\n"
     )
 
 
@@ -129,7 +129,7 @@ def test_who_may_not_suspend_is_told_which_role_to_ask_for(cluster: FakeCluster,
     cluster.api.refusals["update", "hardeningruns"] = [rbac_refusal("patch", "hardeningruns")]
     shown = kubectl_hardening("suspend", "small")
     assert shown.stderr == (
-        "cannot patch hardeningruns in namespace safety as bob: ask for the role hardening-operator-editor\n"
+        "cannot patch hardeningruns in namespace safety as bob: ask for the chart's ClusterRole ...-editor\n"
     )
 
 

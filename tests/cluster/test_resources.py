@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hardening_api.status import StageName
-from hardening_operator.resources import run_children
+from hardening_operator.resources import run_children, unusable
 from tests.cluster.support.clients import CommandError, Kubectl
 from tests.operator.resources.made import ALL_STAGES, SETTINGS, child, children, run_of
 from tests.operator.resources.test_schemas import EVERYTHING, RUNS
@@ -109,6 +109,34 @@ def test_a_second_apply_writes_nothing(kubectl: Kubectl) -> None:
     before = [written(kubectl, entry) for entry in documents]
     applied(kubectl, documents)
     assert [written(kubectl, entry) for entry in documents] == before
+
+
+def test_a_job_that_kueue_holds_stays_held_when_it_is_applied_again(kubectl: Kubectl) -> None:
+    documents = [unowned(entry) for entry in made_for(kubectl, "demo", {"training": {"gpusPerNode": 0}}, (1, "Attack"))]
+    job = child(documents, "Job")
+    applied(kubectl, documents)
+    held = {"apiVersion": "batch/v1", "kind": "Job", "metadata": job["metadata"], "spec": {"suspend": True}}
+    kubectl("apply", "--server-side", "--field-manager=kueue", "--force-conflicts", "-f", "-", given=json.dumps(held))
+    applied(kubectl, documents)
+    assert kubectl.get("job", job["metadata"]["name"])["spec"]["suspend"] is True
+
+
+BEYOND_THE_API: dict[str, dict[str, Any]] = {
+    "a number for text": {"tolerations": [{"key": 1}]},
+    "a number for an object": {"affinity": {"nodeAffinity": 3}},
+    "an unknown field": {"env": [{"name": "A", "val": "x"}]},
+    "two volumes of one name": {"volumes": [{"name": "a", "emptyDir": {}}] * 2},
+    "a mount without name": {"volumeMounts": [{"mountPath": "/data"}]},
+}
+
+
+def test_overrides_the_api_server_cannot_read_are_found_before_it_is_asked(kubectl: Kubectl) -> None:
+    for what, overrides in BEYOND_THE_API.items():
+        fields = {"stages": {"all": overrides}}
+        assert unusable(run_of(**fields)), what
+        job = child(made_for(kubectl, "demo", fields, (1, "Attack")), "Job")
+        with pytest.raises(CommandError):
+            applied(kubectl, [job], "--dry-run=server")
 
 
 def written(kubectl: Kubectl, document: dict[str, Any]) -> list[dict[str, Any]]:

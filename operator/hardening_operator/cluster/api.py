@@ -36,6 +36,7 @@ COLLECTIONS = {
     "Event": ("v1", "events"),
     "Job": ("batch/v1", "jobs"),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
     "HardeningRun": (API_VERSION, "hardeningruns"),
     "HardeningMonitor": (API_VERSION, "hardeningmonitors"),
 }
@@ -78,6 +79,9 @@ class Api(Protocol):
 
     async def create(self, document: Document) -> bool:
         """Create an object; False when there is one of that name."""
+
+    async def replace(self, document: Document) -> bool:
+        """Replace an object by ``document``; False when it is not at the version that names any more."""
 
     async def merge(self, kind: str, namespace: str, name: str, change: Document) -> None:
         """Merge ``change`` into an object."""
@@ -153,6 +157,17 @@ class KubernetesApi:
             await self._call("POST", path, document)
         except ApiError as error:
             if error.status == 409:
+                return False
+            raise
+        return True
+
+    async def replace(self, document: Document) -> bool:
+        """See `Api`."""
+        metadata = document["metadata"]
+        try:
+            await self._call("PUT", path_of(document["kind"], metadata["namespace"], metadata["name"]), document)
+        except ApiError as error:
+            if error.status in (404, 409):
                 return False
             raise
         return True

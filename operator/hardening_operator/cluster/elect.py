@@ -1,7 +1,8 @@
 """One of several operators works, the others stand by: a Lease says which.
 
-The holder renews its Lease every 2 s; after 7 s without success it stops, and after 10 s another takes over. One that
-ends in order gives its Lease back, and the next goes on at once.
+The holder renews its Lease every 2 s; after 7 s without success it stops, and when its Lease has not changed for 10 s
+another takes it over. How long is measured here, by one clock, never from the times in the Lease. One that ends in
+order gives its Lease back, and the next goes on at once.
 """
 
 from __future__ import annotations
@@ -9,101 +10,118 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
-import aiohttp
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+from hardening_operator.cluster.api import Api, ApiError
 
 log = logging.getLogger(__name__)
-LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10, 7, 2
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10.0, 7.0, 2.0
 CALL_SECONDS = 3.0
 """A call that takes longer has failed; two fit into the time to renew."""
-
-
-Found = tuple[bool, LeaderElectionRecord] | tuple[bool, Exception] | tuple[bool, None]
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class LostLeadershipError(Exception):
     """Another operator may lead now: this one must end at once."""
 
 
-class Lock(LeaseLock):
-    """A Lease whose calls end in time, and for which an API server that is away is no reason to give up."""
+class Elector:
+    """Holds a Lease, or waits for it."""
 
-    async def get(self, name: str, namespace: str) -> Found:
-        """Read the Lease."""
+    def __init__(
+        self,
+        api: Api,
+        lease: tuple[str, str],
+        identity: str,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """``lease``: its namespace and name; ``clock`` gives UTC for people, ``monotonic`` seconds to measure with."""
+        self._api, self._lease, self._identity = api, lease, identity
+        self._clock, self._monotonic = clock, monotonic
+        self._version: str | None = None
+        self._unchanged_since = 0.0
+
+    async def acquire(self) -> bool:
+        """Take or renew the Lease; False while another holds it, or the API server is away."""
         try:
-            return await asyncio.wait_for(super().get(name, namespace), CALL_SECONDS)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return False, ApiException(status=0, reason=str(error) or type(error).__name__)
-
-    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """Create the Lease."""
-        return await _tried(super().create(name, namespace, election_record))
-
-    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        """Renew the Lease, or take it over."""
-        return await _tried(super().update(name, namespace, updated_record))
+            return await asyncio.wait_for(self._acquire(), CALL_SECONDS)
+        except (ApiError, TimeoutError) as error:
+            log.warning("lease: %s", str(error) or type(error).__name__)
+            return False
 
     async def give_back(self) -> None:
         """Let another take over at once."""
-        if self.lease_reference is None or self.lease_reference.spec is None:
-            return
-        self.lease_reference.spec.holder_identity = ""
-        await _tried(
-            self.api_instance.replace_namespaced_lease(
-                name=self.name, namespace=self.namespace, body=self.lease_reference
+        try:
+            found = await asyncio.wait_for(self._api.get("Lease", *self._lease), CALL_SECONDS)
+            if found is not None and found["spec"].get("holderIdentity") == self._identity:
+                spec = {**found["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                await asyncio.wait_for(self._api.replace({**found, "spec": spec}), CALL_SECONDS)
+        except (ApiError, TimeoutError) as error:
+            log.warning("lease: %s", str(error) or type(error).__name__)
+
+    async def _acquire(self) -> bool:
+        namespace, name = self._lease
+        found = await self._api.get("Lease", namespace, name)
+        now = self._clock().strftime(TIME_FORMAT)
+        held = {"holderIdentity": self._identity, "leaseDurationSeconds": int(LEASE_SECONDS), "renewTime": now}
+        if found is None:
+            metadata = {"name": name, "namespace": namespace}
+            first = {**held, "acquireTime": now, "leaseTransitions": 0}
+            return await self._api.create(
+                {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": first}
             )
-        )
+        spec = found.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        if holder not in ("", self._identity) and not self._expired(found, spec):
+            return False
+        if holder != self._identity:
+            held |= {"acquireTime": now, "leaseTransitions": (spec.get("leaseTransitions") or 0) + 1}
+        return await self._api.replace({**found, "spec": {**spec, **held}})
+
+    def _expired(self, found: dict[str, Any], spec: dict[str, Any]) -> bool:
+        """Tell whether another's Lease has stayed as it is for longer than it lasts."""
+        if found["metadata"]["resourceVersion"] != self._version:
+            self._version, self._unchanged_since = found["metadata"]["resourceVersion"], self._monotonic()
+        lasts = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
+        return self._monotonic() - self._unchanged_since > lasts
 
 
-async def lead(lock: Lock, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def lead(
+    elector: Elector,
+    work: Callable[[], Coroutine[Any, Any, None]],
+    monotonic: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
     """Wait until this process leads, then ``work`` until that returns, and give the lead back.
 
     Raises LostLeadershipError when the Lease could not be renewed in time; ``work`` is cancelled then.
     """
-    leading, lost = asyncio.Event(), asyncio.Event()
-
-    async def started() -> None:
-        leading.set()
-
-    async def stopped() -> None:
-        lost.set()
-
-    config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started, stopped)
-    election = asyncio.create_task(LeaderElection(config).run(), name="election")
+    while not await elector.acquire():
+        await sleep(RETRY_SECONDS)
+    log.info("leading")
+    renewing = asyncio.create_task(_renew(elector, monotonic, sleep))
+    working = asyncio.ensure_future(work())
     try:
-        await _while_elected(election, leading.wait())
-        log.info("leading")
-        await _while_elected(election, work())
+        await asyncio.wait((renewing, working), return_when=asyncio.FIRST_COMPLETED)
+        if renewing.done():
+            renewing.result()
+            raise LostLeadershipError(f"the Lease could not be renewed within {RENEW_SECONDS:.0f} s")
+        await working
     finally:
-        election.cancel()
-        await asyncio.gather(election, return_exceptions=True)
-        if leading.is_set() and not lost.is_set():
-            await lock.give_back()
+        lost = renewing.done()
+        renewing.cancel()
+        working.cancel()
+        if not lost:
+            await asyncio.gather(renewing, return_exceptions=True)
+            await elector.give_back()
 
 
-async def _while_elected(election: asyncio.Task[None], call: Coroutine[Any, Any, object]) -> None:
-    """Await ``call``, unless the election ends first."""
-    task = asyncio.ensure_future(call)
-    try:
-        await asyncio.wait((election, task), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            election.result()
-            raise LostLeadershipError(f"the Lease could not be renewed within {RENEW_SECONDS} s: another may lead now")
-        await task
-    finally:
-        task.cancel()
-
-
-async def _tried(call: Awaitable[object]) -> bool:
-    """Return what a call returns, and False when the API server is away or refuses it."""
-    try:
-        return bool(await asyncio.wait_for(call, CALL_SECONDS))
-    except (aiohttp.ClientError, ApiException, TimeoutError, OSError) as error:
-        log.warning("lease: %s", str(error) or type(error).__name__)
-        return False
+async def _renew(elector: Elector, monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+    """Renew the Lease again and again; return when that has failed for too long."""
+    renewed = monotonic()
+    while monotonic() - renewed < RENEW_SECONDS:
+        await sleep(RETRY_SECONDS)
+        if await elector.acquire():
+            renewed = monotonic()

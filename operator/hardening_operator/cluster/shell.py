@@ -65,6 +65,7 @@ class Shell:
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_tell_of_failure)
+        self.health.role = "leading"
 
     async def end(self) -> None:
         """Stop the workers; a look that is half done is done again by whoever leads next."""

@@ -102,7 +102,7 @@ def _forbidden(request: Request, message: str) -> str:
         return f"cannot {request}: {message}"  # an admission policy, a quota: its own words say more
     plural = request.resource.partition("/")[0]
     role = "viewer" if request.verb in READING else CHART_ROLES.get(plural)
-    wanted = f"the role hardening-operator-{role}" if plural in CHART_ROLES else "the cluster's role view"
+    wanted = f"the chart's ClusterRole ...-{role}" if plural in CHART_ROLES else "the ClusterRole view"
     where = f"in namespace {request.namespace}"
     return f"cannot {request.verb} {request.resource} {where} as {refused[1]}: ask for {wanted}"
 

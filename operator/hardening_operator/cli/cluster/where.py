@@ -67,9 +67,7 @@ def find(where: Where, environ: Mapping[str, str]) -> Place:
     current = next((name for document in documents.values() if (name := document.get("current-context"))), None)
     chosen = where.context or current
     if chosen is None:
-        raise ClusterFault(
-            f"{named}: got no current-context: expected --context with one of {_listed(contexts)}"
-        )
+        raise ClusterFault(f"{named}: got no current-context: expected --context with one of {_listed(contexts)}")
     if chosen not in contexts:
         raise ClusterFault(f"context: got {chosen}: expected one of {_listed(contexts)} (of {named})")
     namespace = where.namespace or contexts[chosen].get("namespace") or "default"
