@@ -53,6 +53,8 @@ class ApiError(Exception):
     def __init__(self, call: str, status: int, message: str) -> None:
         super().__init__(f"{call}: {status or 'unreachable'}: {message}")
         self.status, self.message = status, message
+        self.maybe_done_before = False
+        """Whether an earlier try of the call got no answer, and so may have done what this one was refused."""
 
     @property
     def passing(self) -> bool:
@@ -133,8 +135,9 @@ class KubernetesApi:
             now = await self.get(kind, namespace, name)
             if now is not None and now["metadata"]["resourceVersion"] == version:
                 raise
-            # A repeated call finds its own first try already stored.
-            return now if now is not None and now.get("status") == status else None
+            # A repeated call finds its own first try already stored; another operator may have decided the same.
+            ours = error.maybe_done_before and now is not None and now.get("status") == status
+            return now if ours else None
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """See `Api`."""
@@ -189,15 +192,18 @@ class KubernetesApi:
     async def _call(
         self, method: str, path: str, body: Any = None, content: str = JSON, **query: str
     ) -> dict[str, Any]:
-        for attempt in range(1, ATTEMPTS):
+        attempt, unanswered = 1, False
+        while True:
             try:
                 return await self._call_once(method, path, body, content, query)
             except ApiError as error:
-                if not error.passing:
+                error.maybe_done_before = unanswered
+                if not error.passing or attempt == ATTEMPTS:
                     raise
+                unanswered = unanswered or error.status != TOO_MANY
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (attempt - 1))
             await self._sleep(delay * (0.5 + self._jitter()))
-        return await self._call_once(method, path, body, content, query)
+            attempt += 1
 
     async def _call_once(
         self, method: str, path: str, body: Any, content: str, query: Mapping[str, str]
