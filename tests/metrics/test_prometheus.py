@@ -167,6 +167,8 @@ def test_what_an_alert_says_is_whole_and_names_its_runbook(prometheus: Prometheu
             assert not re.search(r"no value|<error|\{\{|%!|: $|NaN", text), text
     said = {alert["labels"]["alertname"]: alert["annotations"] for alert in prometheus.get("alerts")["alerts"]}
     assert said["RunFailed"]["summary"] == "Run safety/failed has failed: OutOfMemory"
+    attacked = next(f for f in troubled_monitors(NOW)[0].status["history"][-1]["figures"] if f["set"] == "attacked")
     assert said["HarmRateRegression"]["description"].endswith(
-        "the lower bound of the harm rate is 53.09%, above the upper bound at promotion, in consecutive checks."
+        f"the lower bound of the harm rate is {100 * attacked['harmRate']['lower']:.4g}%, above the upper bound at "
+        "promotion, in consecutive checks."
     )
