@@ -32,7 +32,7 @@ class World:
         self._runs, self._jobs, self._pods, self._approvals = runs, jobs, pods, approvals
         self._written: dict[str, RunExtract] = {}
         self._past: dict[str, set[str]] = {}
-        self._applied: dict[str, tuple[Address, JobExtract]] = {}
+        self._applied: dict[Address, dict[str, JobExtract]] = {}
         self._gone: set[str] = set()
 
     def addresses(self) -> list[Address]:
@@ -56,13 +56,13 @@ class World:
     def jobs(self, address: Address, now: datetime) -> list[JobExtract]:
         """Return the Jobs of a run, and of earlier runs of its name."""
         known = self._present(self._jobs, address)
-        uids = {job.uid for job in known}
-        own = [
-            job
-            for place, job in self._applied.values()
-            if place == address and job.uid not in uids and now - job.created <= LONGEST_LAG
-        ]
-        return [*known, *own]
+        uids = {job.uid for job in known} | self._gone
+        # The stream may have told of a Job before the answer to its apply came, so it is let go here too.
+        applied = self._applied.pop(address, {}).items()
+        own = {uid: job for uid, job in applied if uid not in uids and now - job.created <= LONGEST_LAG}
+        if own:
+            self._applied[address] = own
+        return [*known, *own.values()]
 
     def pods(self, address: Address) -> list[PodExtract]:
         """Return the pods of a run's Jobs."""
@@ -79,11 +79,11 @@ class World:
 
     def applied_job(self, address: Address, job: JobExtract) -> None:
         """Remember a Job that was just applied."""
-        self._applied[job.uid] = (address, job)
+        self._applied.setdefault(address, {})[job.uid] = job
 
-    def saw_job(self, uid: str) -> None:
+    def saw_job(self, address: Address, uid: str) -> None:
         """Leave it to the index: a stream has told of this Job."""
-        self._applied.pop(uid, None)
+        self._applied.get(address, {}).pop(uid, None)
 
     def forget_run(self, uid: str) -> None:
         """Forget what was written of a run that is gone."""
@@ -93,7 +93,6 @@ class World:
     def is_gone(self, uid: str) -> None:
         """Hide an object that is not there although no stream has told so: it went while the stream was cut."""
         self._gone.add(uid)
-        self._applied.pop(uid, None)
 
     def unfinished_jobs(self) -> Iterator[tuple[Address, JobExtract]]:
         """Return every Job that has not finished, with its run's address."""

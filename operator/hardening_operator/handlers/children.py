@@ -32,12 +32,14 @@ def index_pod(body: Mapping[str, Any]) -> dict[Address, PodExtract]:
 
 def handle_job_event(body: Mapping[str, Any], world: World, wake: Callable[[Key], None]) -> None:
     """Have the Job's run looked at."""
-    world.saw_job(body["metadata"]["uid"])
-    handle_pod_event(body, wake)
+    address = run_of(body)
+    if address is not None:
+        world.saw_job(address, body["metadata"]["uid"])
+        wake(Key(KIND, *address))
 
 
 def handle_pod_event(body: Mapping[str, Any], wake: Callable[[Key], None]) -> None:
-    """Have the run of a pod or Job looked at."""
+    """Have the pod's run looked at."""
     address = run_of(body)
     if address is not None:
         wake(Key(KIND, *address))
