@@ -32,7 +32,7 @@ REFS = "ABCDEFGH"
 
 
 class Query(NamedTuple):
-    """An expression, and what its series or column is called."""
+    """An expression, and what its series or column is called; a column without a name is not shown, its labels are."""
 
     expression: str
     legend: str = "__auto"
@@ -99,6 +99,7 @@ def names(title: str, query: Query, text: str = "", width: int = 4) -> Any:
 def gauges(title: str, queries: Sequence[Query], unit: str, text: str = "", width: int = 8) -> Any:
     """Build a panel of horizontal bars, one a series, now."""
     panel = bargauge.Panel().orientation(VizOrientation.HORIZONTAL)
+    panel = panel.max(1) if unit == RATE_UNIT else panel
     return _instants(_framed(panel, title, unit, text, width), queries)
 
 
@@ -115,6 +116,7 @@ def states(title: str, queries: Sequence[Query], bad: str, text: str = "", width
 
 def _framed(panel: Any, title: str, unit: str, text: str, width: int, height: int = 8) -> Any:
     panel = panel.title(title).unit(unit).datasource(SOURCE).span(width).height(height)
+    panel = panel.min(0) if unit == RATE_UNIT else panel
     return panel.description(text) if text else panel
 
 
@@ -141,8 +143,13 @@ def _instants(panel: Any, queries: Iterable[Query]) -> Any:
 def _organized(queries: Sequence[Query]) -> dict[str, Any]:
     """Name the columns: the value of a single query is called Value, those of several Value #A, Value #B, ..."""
     refs = ["Value"] if len(queries) == 1 else [f"Value #{ref}" for ref in REFS[: len(queries)]]
-    renamed = {ref: query.legend for ref, query in zip(refs, queries, strict=True)}
-    return {"excludeByName": {"Time": True}, "renameByName": renamed, "indexByName": {}}
+    names = dict(zip(refs, (query.legend for query in queries), strict=True))
+    hidden = {"Time": True} | {ref: True for ref, name in names.items() if not name}
+    return {
+        "excludeByName": hidden,
+        "renameByName": {ref: name for ref, name in names.items() if name},
+        "indexByName": {},
+    }
 
 
 def _banded(panel: Any) -> Any:
