@@ -61,7 +61,7 @@ cluster-down: $(READY) ## End it, leave nothing but built tools, images and logs
 	$(BIN)/python -m tests.cluster.bringup down
 
 e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
-	E2E=1 $(BIN)/pytest tests/cluster --durations 15
+	E2E=1 $(BIN)/pytest tests/cluster --durations 25 $(E2E_FLAGS)
 
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m

@@ -4,7 +4,8 @@ cluster    kubeconfig of our own cluster, brought up if it is not, or of the con
 kubectl    kubectl in a namespace of this test's own, where Pod Security "restricted" is enforced
 helm       helm on the same cluster
 images     the project's images, built and loaded
-operator   the chart, installed as a user would, once for all tests
+operator   the chart, installed as a user would, once for all tests that ask for it; those that do not go first
+space      kubectl, with what a tiny run needs in its namespace
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +25,17 @@ import pytest
 from tests.cluster.bringup import cluster as bringup
 from tests.cluster.bringup import images as image_store
 from tests.cluster.bringup.settings import REPOSITORY, Settings, from_environment
+from tests.cluster.bringup.shell import BringUpError
 from tests.cluster.bringup.tools import build
 from tests.cluster.support import evidence
 from tests.cluster.support.clients import CommandError, Helm, Kubectl
+from tests.cluster.support.runs import give_inputs
 
 collect_ignore_glob = [] if os.environ.get("E2E") else ["test_*.py"]
 
 EVIDENCE = REPOSITORY / "build" / "e2e"
+CHART = str(REPOSITORY / "charts" / "hardening-operator")
+SYSTEM, RELEASE = "hardening-system", "hardening"
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -57,10 +63,16 @@ class Release:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bringing up and building images takes longer than a test of the other folders may."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+    """Bringing up and building images takes longer than a test of the other folders may.
+
+    What needs no operator goes first: it may be about the chart itself, which can be installed once only.
+    """
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in ours:
+        if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(1800))
+    late = [item for item in ours if "operator" in getattr(item, "fixturenames", ())]
+    items[:] = [item for item in items if item not in late] + late
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,7 +80,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Remember what failed, so that its namespace is written down before it goes."""
     report = yield
     if report.failed:
-        item.stash[_FAILED] = True
+        for node in item.listchain():
+            node.stash[_FAILED] = True
     return report
 
 
@@ -82,8 +95,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(kubeconfig_of(settings, context, tmp_path_factory.mktemp("kubeconfig") / "config"), None)
         return
     running = bringup.is_up(settings)
-    bringup.up(settings)
-    build(settings, ["helm"])
+    try:
+        bringup.up(settings)
+        build(settings, ["helm"])
+    except BringUpError as error:
+        pytest.exit(f"no cluster to test on: {error}", returncode=2)
     yield Cluster(settings.kubeconfig, settings)
     if not running:
         bringup.down(settings)
@@ -118,15 +134,30 @@ def admin(cluster: Cluster) -> Kubectl:
 @pytest.fixture
 def kubectl(admin: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a new namespace that enforces "restricted"; the namespace goes with the test."""
-    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
+    with own_namespace(admin, request.node) as within:
+        yield within
+
+
+@pytest.fixture(scope="module")
+def shared(admin: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """The same for all tests of a file."""
+    with own_namespace(admin, request.node) as within:
+        yield within
+
+
+@contextmanager
+def own_namespace(admin: Kubectl, node: pytest.Item | pytest.Collector) -> Iterator[Kubectl]:
+    """A namespace named after a test or its file; what is in it is written down first when a test failed."""
+    title = re.sub(r"^test_|\.py$", "", node.name)
+    words = re.sub(r"[^a-z0-9]+", "-", title.lower())[:40].strip("-")
     name = f"{words}-{secrets.token_hex(3)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     within = admin.within(name)
-    within.watch("serviceaccount/default", lambda _: True, "made by the controller manager")
+    within.wait("serviceaccount/default", "create")
     yield within
-    if request.node.stash.get(_FAILED, False):
-        evidence.keep(within, EVIDENCE / request.node.name)
+    if node.stash.get(_FAILED, False):
+        evidence.keep(within, EVIDENCE / title.replace("/", "-"))
     admin("delete", "namespace", name, "--wait=false")
 
 
@@ -159,17 +190,16 @@ def images(cluster: Cluster) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def operator(admin: Kubectl, helm: Helm, images: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Release]:
     """The chart, installed with `helm install` and ready; uninstalled after the last test."""
-    namespace, name = "hardening-system", "hardening"
-    chart = str(REPOSITORY / "charts" / "hardening-operator")
+    namespace, name = SYSTEM, RELEASE
     shutil.rmtree(EVIDENCE, ignore_errors=True)
     release = Release(name, namespace, admin.within(namespace))
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
     try:
-        values = [*_image_values("image", images["operator"]), *_image_values("trainerImage", images["trainer"])]
         # What cannot be had is told within the time of a test.
-        values += ["--set", "operator.schedulingDeadlineSeconds=60,operator.imageDeadlineSeconds=30"]
-        helm("upgrade", "--install", name, chart, f"--namespace={namespace}", *values, "--wait", "--timeout=180s")
+        deadlines = ["--set", "operator.schedulingDeadlineSeconds=60,operator.imageDeadlineSeconds=30"]
+        values = [*image_values(images), *deadlines, f"--namespace={namespace}"]
+        helm("upgrade", "--install", name, CHART, *values, "--wait", "--timeout=180s")
         yield release
     finally:
         evidence.keep(release.kubectl, EVIDENCE / "operator")
@@ -177,6 +207,28 @@ def operator(admin: Kubectl, helm: Helm, images: dict[str, str], request: pytest
         admin("delete", "namespace", namespace, "--timeout=120s", seconds=150)
 
 
-def _image_values(key: str, reference: str) -> list[str]:
-    repository, _, tag = reference.rpartition(":")
-    return ["--set-string", f"{key}.repository={repository},{key}.tag={tag}"]
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    from tests.support.stage_configs import terse_model  # torch takes seconds to import
+    from tests.support.tiny_model import build_tiny_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    build_tiny_model(folder / "plain")
+    return terse_model(folder / "plain", folder / "model")
+
+
+@pytest.fixture
+def space(kubectl: Kubectl, tiny: Path, operator: Release) -> Kubectl:
+    """kubectl in a namespace with the inputs of a tiny run, and the operator watching."""
+    give_inputs(kubectl, tiny)
+    return kubectl
+
+
+def image_values(images: dict[str, str]) -> list[str]:
+    """The options of helm that name the images under test."""
+    found = []
+    for key, name in (("image", "operator"), ("trainerImage", "trainer")):
+        repository, _, tag = images[name].rpartition(":")
+        found += ["--set-string", f"{key}.repository={repository},{key}.tag={tag}"]
+    return found

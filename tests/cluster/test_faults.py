@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +14,20 @@ import pytest
 
 from tests.cluster.bringup import cluster as bringup
 from tests.cluster.conftest import Cluster, Release
-from tests.cluster.support.clients import CommandError, Kubectl
-from tests.cluster.support.runs import at_rest, condition, give_inputs, stage_running, stages_of, tiny_run
-from tests.support.stage_configs import terse_model
-from tests.support.tiny_model import build_tiny_model
+from tests.cluster.support.clients import Kubectl
+from tests.cluster.support.operators import kill, leader_since, remove
+from tests.cluster.support.runs import (
+    at_rest,
+    condition,
+    finished,
+    give_inputs,
+    pod_overrides,
+    stages_of,
+    tiny_run,
+    working,
+)
 
 KILLS = 20
-OPERATOR = "app.kubernetes.io/name=hardening-operator"
-MINUTES = 60
-
-
-@pytest.fixture
-def space(kubectl: Kubectl, tmp_path: Path, operator: Release) -> Kubectl:
-    build_tiny_model(tmp_path / "plain")
-    give_inputs(kubectl, terse_model(tmp_path / "plain", tmp_path / "model"))
-    return kubectl
-
-
-def finished(space: Kubectl, name: str, minutes: int = 15) -> dict[str, Any]:
-    return space.watch(f"hardeningrun/{name}", at_rest, "came to rest", minutes * MINUTES)
-
-
-def kill_operators(operator: Release) -> int:
-    """Delete every operator pod without a moment's notice, as `kill -9` and a lost node do."""
-    names = [pod["metadata"]["name"] for pod in operator.kubectl.items("pods", OPERATOR)]
-    operator.kubectl("delete", "pod", *names, "--grace-period=0", "--force")
-    return len(names)
 
 
 def started_jobs(cluster: Cluster, space: Kubectl) -> list[str]:
@@ -59,21 +49,19 @@ def started_jobs(cluster: Cluster, space: Kubectl) -> list[str]:
 def test_an_operator_killed_twenty_times_loses_nothing_and_starts_nothing_twice(
     space: Kubectl, operator: Release, cluster: Cluster
 ) -> None:
+    settings, system = cluster.require_own(), operator.kubectl
     chance = random.Random(0)
-    space.apply(tiny_run("survivor", backoffLimit=0))
-    kills = 0
-    run = space.get("hrun", "survivor")
-    while not at_rest(run):
-        kill_operators(operator)
-        kills += 1
-        wait_until(space, "survivor", chance.uniform(4, 12))
-        run = space.get("hrun", "survivor")
-        assert kills < 200, "the run does not get on between kills"
-    while kills < KILLS:  # a run at rest must stay at rest as well
-        kill_operators(operator)
-        kills += 1
-    operator.kubectl("rollout", "status", "deployment", "--timeout=180s", seconds=200)
-    run = space.get("hrun", "survivor")
+    promotion = {"gates": {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}, "stop": "Best"}
+    space.apply(tiny_run("survivor", rounds=3, promotion=promotion, backoffLimit=0))
+    killed = datetime.now(UTC)
+    for number in range(KILLS):
+        leader = leader_since(system, killed)
+        wait_until_rest(space, "survivor", chance.uniform(0.2, 6))
+        assert not at_rest(space.get("hrun", "survivor")), f"the run ended before kill {number + 1}"
+        killed = kill(settings, system, leader)
+        if number % 2:  # else its container starts again, and finds its own Lease
+            remove(system, leader)
+    run = finished(space, "survivor", 8)
     assert run["status"]["phase"] == "Promoted", condition(run, "Failed")["message"]
     assert {stage["state"] for stage in stages_of(run)} == {"Succeeded"}
     assert {stage["attempts"] for stage in stages_of(run)} == {1}
@@ -82,40 +70,32 @@ def test_an_operator_killed_twenty_times_loses_nothing_and_starts_nothing_twice(
     assert len(made) == len(stages_of(run))
 
 
-def wait_until(space: Kubectl, name: str, seconds: float) -> None:
+def wait_until_rest(space: Kubectl, name: str, seconds: float) -> None:
     """Until the run is at rest, or the time is over."""
     end = time.monotonic() + seconds
     try:
-        space.watch(f"hrun/{name}", lambda run: at_rest(run) or time.monotonic() > end, "rests", max(1, int(seconds)))
+        space.watch(f"hrun/{name}", lambda run: at_rest(run) or time.monotonic() > end, "rests", seconds)
     except AssertionError:
         return
 
 
-def test_a_standby_takes_over_within_twenty_seconds(operator: Release) -> None:
-    operator.kubectl("rollout", "status", "deployment", "--timeout=180s", seconds=200)
-    lease = operator.kubectl.items("leases")[0]
-    name, holder = lease["metadata"]["name"], lease["spec"]["holderIdentity"]
-    leader = next(
-        pod["metadata"]["name"] for pod in operator.kubectl.items("pods", OPERATOR) if pod["metadata"]["name"] in holder
-    )
-    operator.kubectl("delete", "pod", leader, "--grace-period=0", "--force")
-    killed = time.monotonic()
-    operator.kubectl.watch(
-        f"lease/{name}", lambda lease: lease["spec"].get("holderIdentity") not in (None, "", holder), "taken over", 30
-    )
-    assert time.monotonic() - killed < 20
+def test_a_standby_takes_over_within_twenty_seconds(operator: Release, cluster: Cluster) -> None:
+    system = operator.kubectl
+    system("rollout", "status", "deployment", "--timeout=180s", seconds=200)
+    leader = leader_since(system, datetime.now(UTC))
+    killed = kill(cluster.require_own(), system, leader)
+    remove(system, leader)
+    assert leader_since(system, killed) != leader
+    assert (datetime.now(UTC) - killed).total_seconds() < 20
 
 
 def test_deleted_stage_pods_are_replaced_and_do_not_count(space: Kubectl) -> None:
     space.apply(tiny_run("robbed", backoffLimit=0))
-    for stage in ("Evaluate", "TrainDefender"):
-        space.watch("hrun/robbed", lambda run, name=stage: stage_running(run, name), f"runs {stage}", 8 * MINUTES)
-        folder = {"Evaluate": "evaluate", "TrainDefender": "train-defender"}[stage]
-        selector = f"hardening.dev/run=robbed,hardening.dev/stage={folder}"
-        space("wait", "pods", "-l", selector, "--for=jsonpath={.status.phase}=Running", "--timeout=120s", seconds=150)
-        space("delete", "pods", "-l", selector, "--wait=false")
+    for stage in ("evaluate", "train-defender"):
+        space("delete", "pods", "-l", working(space, "robbed", stage), "--wait=false")
     run = finished(space, "robbed")
     assert run["status"]["phase"] == "Promoted", condition(run, "Failed")["message"]
+    assert {stage["attempts"] for stage in stages_of(run)} == {1}
 
 
 def test_a_restarted_api_server_and_a_drained_node_are_survived(
@@ -123,9 +103,9 @@ def test_a_restarted_api_server_and_a_drained_node_are_survived(
 ) -> None:
     settings = cluster.require_own()
     space.apply(tiny_run("drained", backoffLimit=0))
-    space.watch("hrun/drained", lambda run: stage_running(run, "Attack"), "attacks", 8 * MINUTES)
+    working(space, "drained", "attack")
     bringup.restart(settings, "kube-apiserver")
-    space.watch("hrun/drained", lambda run: stage_running(run, "TrainDefender"), "trains", 8 * MINUTES)
+    working(space, "drained", "train-defender")
     node = admin.items("nodes")[0]["metadata"]["name"]
     selector = "--pod-selector=hardening.dev/run=drained"
     try:
@@ -134,10 +114,66 @@ def test_a_restarted_api_server_and_a_drained_node_are_survived(
         admin("uncordon", node)
     run = finished(space, "drained")
     assert run["status"]["phase"] == "Promoted", condition(run, "Failed")["message"]
+    assert {stage["attempts"] for stage in stages_of(run)} == {1}
 
 
-def test_a_spec_cannot_change_once_started(space: Kubectl) -> None:
-    space.apply(tiny_run("fixed"))
-    space.watch("hrun/fixed", lambda run: bool(run.get("status", {}).get("startTime")), "started", 60)
-    with pytest.raises(CommandError, match=r"spec\.rounds cannot change once the run has started"):
-        space("patch", "hrun", "fixed", "--type=merge", "-p", '{"spec":{"rounds":5}}')
+DOOMED = {
+    "no-image": (
+        "ImagePullFailed",
+        r"no-such-image",
+        {"stages": {"all": pod_overrides(image="localhost/no-such-image:1")}},
+    ),
+    "no-gpu": (
+        "Unschedulable",
+        r"Insufficient nvidia\.com/gpu",
+        {"stages": {"all": pod_overrides(resources={"limits": {"nvidia.com/gpu": 64}})}},
+    ),
+    "no-memory": (
+        "OutOfMemory",
+        r"raise resources\.limits\.memory of Evaluate",
+        {"stages": {"all": pod_overrides(resources={"limits": {"memory": "120Mi"}})}},
+    ),
+    "no-data": ("InvalidData", r"missing\.jsonl", {}),
+    "torn-data": ("InvalidData", r"torn\.jsonl:2", {}),
+    "no-room": (
+        "WorkspaceFull",
+        r"full",
+        {
+            "workspace": {
+                "persistentVolumeClaim": {"size": "1Mi", "storageClassName": "sized", "accessMode": "ReadWriteMany"}
+            }
+        },
+    ),
+}
+"""Run -> the reason it fails with, words of the message, its spec. All in one namespace, and at once."""
+DATA_OF = {"no-data": "missing.jsonl", "torn-data": "torn.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def doomed(shared: Kubectl, tiny: Path, operator: Release) -> Kubectl:
+    give_inputs(shared, tiny)
+    for name, (_, _, spec) in DOOMED.items():
+        document = tiny_run(name, backoffLimit=0, **spec)
+        if name in DATA_OF:
+            document["spec"]["data"]["preferences"]["uri"] = f"file:///inputs/data/{DATA_OF[name]}"
+        shared.apply(document)
+    return shared
+
+
+@pytest.mark.parametrize("name", DOOMED)
+def test_what_cannot_be_had_fails_the_run_with_its_reason_and_what_to_do(doomed: Kubectl, name: str) -> None:
+    reason, words, _ = DOOMED[name]
+    run = finished(doomed, name, 10)
+    failed = condition(run, "Failed")
+    assert (run["status"]["phase"], failed["reason"]) == ("Failed", reason), failed["message"]
+    assert re.search(words, failed["message"])
+    assert len(failed["message"]) > 40
+    assert condition(run, "Promoted")["status"] == "False"
+    assert max(stage["attempts"] for stage in stages_of(run)) == 1
+    unfinished = [job for job in doomed.items("jobs", f"hardening.dev/run={name}") if not ended(job)]
+    for job in unfinished:
+        doomed.wait(f"job/{job['metadata']['name']}", "delete", 120)
+
+
+def ended(job: dict[str, Any]) -> bool:
+    return any(entry["type"] in ("Complete", "Failed") for entry in job["status"].get("conditions", []))

@@ -18,17 +18,17 @@ def test_there_are_at_least_forty_ways_to_be_refused() -> None:
 
 
 @pytest.mark.parametrize("document", [small(), full()], ids=["small", "full"])
-def test_a_good_manifest_is_taken(kubectl: Kubectl, operator: Release, document: dict[str, object]) -> None:
-    kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(_here(document, kubectl)))
+def test_a_good_manifest_is_taken(shared: Kubectl, operator: Release, document: dict[str, object]) -> None:
+    shared("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(_here(document, shared)))
 
 
 @pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: f"{fault.at}={fault.put[:20]}")
 def test_the_api_server_refuses_a_faulty_manifest_by_its_field(
-    kubectl: Kubectl, operator: Release, fault: Fault
+    shared: Kubectl, operator: Release, fault: Fault
 ) -> None:
-    document = _here(fault.document(), kubectl)
+    document = _here(fault.document(), shared)
     with pytest.raises(CommandError) as refused:
-        kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(document))
+        shared("create", "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(document))
     # A field that takes text or an object has no schema of its own: the refusal names the judge it is in.
     holder, _, field = fault.names.rpartition(".")
     named = holder if "judges[" in holder and field in ("model", "uri") else field.partition("[")[0]
@@ -58,7 +58,7 @@ ALLOWED = [
 
 @pytest.mark.parametrize(("verb", "resource", "allowed"), ALLOWED)
 def test_the_operator_has_the_rights_it_needs_and_no_others(
-    kubectl: Kubectl, operator: Release, verb: str, resource: str, allowed: bool
+    shared: Kubectl, operator: Release, verb: str, resource: str, allowed: bool
 ) -> None:
     [account] = [
         entry["metadata"]["name"]
@@ -66,4 +66,4 @@ def test_the_operator_has_the_rights_it_needs_and_no_others(
         if entry["metadata"]["name"] != "default"
     ]
     user = f"system:serviceaccount:{operator.namespace}:{account}"
-    assert kubectl.can_i(verb, resource, user) is allowed
+    assert shared.can_i(verb, resource, user) is allowed

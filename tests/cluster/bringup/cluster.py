@@ -19,6 +19,7 @@ from tests.cluster.bringup.addons import addons, gpu_patch
 from tests.cluster.bringup.certificates import make_certificates
 from tests.cluster.bringup.components import ORDER, components, files
 from tests.cluster.bringup.processes import Component
+from tests.cluster.bringup.requirements import require_kernel, require_rights
 from tests.cluster.bringup.settings import Settings
 from tests.cluster.bringup.shell import BringUpError, output, say, until
 
@@ -28,7 +29,9 @@ def up(settings: Settings) -> None:
     if is_up(settings):
         say(f"already up: {settings.kubeconfig}")
         return
+    require_rights(settings)
     tools.install_packages()
+    require_kernel()
     programs = tools.build(settings, tools.NODE_TOOLS)
     began = time.monotonic()
     down(settings)

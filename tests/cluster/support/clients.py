@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,16 @@ def _run(argv: Sequence[str], seconds: float, given: str | None = None) -> str:
     if done.returncode:
         raise CommandError(argv, done.stderr.strip() or done.stdout.strip())
     return done.stdout
+
+
+def _documents(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """The JSON documents that a command writes one after the other."""
+    lines: list[str] = []
+    for line in process.stdout or ():
+        lines.append(line)
+        if line == "}\n":
+            yield json.loads("".join(lines))
+            lines.clear()
 
 
 @dataclass(frozen=True)
@@ -62,29 +73,26 @@ class Kubectl:
         return list(listed["items"])
 
     def wait(self, target: str, state: str, seconds: int = 60) -> None:
-        """Until the condition of that name is true; or `delete`; or `jsonpath={...}=value`. CommandError when late."""
-        wanted = state if state == "delete" or state.startswith("jsonpath=") else f"condition={state}"
+        """Until a condition is true; or `create`, `delete`; or `jsonpath={...}=value`. CommandError when late."""
+        wanted = state if state in ("create", "delete") or state.startswith("jsonpath=") else f"condition={state}"
         self("wait", target, f"--for={wanted}", f"--timeout={seconds}s", seconds=seconds + 30)
 
     def watch(
-        self, target: str, wanted: Callable[[dict[str, Any]], bool], what: str, seconds: int = 60
+        self, target: str, wanted: Callable[[dict[str, Any]], bool], what: str, seconds: float = 60
     ) -> dict[str, Any]:
         """Follow one object (KIND/NAME) until `wanted` holds for it, and return it. Fails naming `what` when late."""
-        decoder = json.JSONDecoder()
-        argv = ["timeout", str(seconds), *self.argv("get", target, "--watch", "--output=json")]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            text = ""
-            for line in process.stdout:
-                text += line
-                if line != "}\n":
-                    continue
-                document: dict[str, Any] = decoder.decode(text)
-                text = ""
-                if wanted(document):
-                    process.terminate()
-                    return document
-            said = process.stderr.read() if process.stderr else ""
+        end = time.monotonic() + seconds
+        said = ""
+        while (left := end - time.monotonic()) > 0:  # a stream ends with the API server it comes from
+            argv = ["timeout", f"{left:.1f}", *self.argv("get", target, "--watch", "--output=json")]
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+                for document in _documents(process):
+                    if wanted(document):
+                        process.terminate()
+                        return document
+                said = process.stderr.read() if process.stderr else ""
+            if "(NotFound)" in said:
+                raise AssertionError(f"{target}: {what}: {said}")
         raise AssertionError(f"{target}: {what}: not within {seconds} s {said}")
 
     def can_i(self, verb: str, resource: str, user: str) -> bool:

@@ -12,6 +12,8 @@ from tests.cluster.support.clients import Kubectl
 DATA = Path(__file__).resolve().parents[3] / "examples" / "data"
 FILES = ("preferences.jsonl", "preferences-benign.jsonl", "heldout-harmful.jsonl", "heldout-benign.jsonl")
 ROWS = 24
+TORN = b'{"id": "t-1", "prompt": "How do I bake bread?", "preferred": "With flour."}\n{"id": "t-2", "prom'
+"""A data file that lost its end."""
 PHASES_AT_REST = ("Promoted", "NotPromoted", "Failed", "AwaitingApproval")
 
 
@@ -20,7 +22,7 @@ def give_inputs(kubectl: Kubectl, model: Path) -> None:
     kubectl(
         "apply", "--server-side", "-f", "-", given=json.dumps({"kind": "List", "apiVersion": "v1", "items": [
             _config_map("tiny-model", {file.name: file.read_bytes() for file in model.iterdir()}),
-            _config_map("tiny-data", {name: _head(DATA / name) for name in FILES}),
+            _config_map("tiny-data", {name: _head(DATA / name) for name in FILES} | {"torn.jsonl": TORN}),
         ]}),
     )  # fmt: skip
 
@@ -83,6 +85,30 @@ def stages_of(run: dict[str, Any]) -> list[dict[str, Any]]:
     status = run.get("status", {})
     rounds = [entry for entry in (status.get("base"), *status.get("rounds", [])) if entry]
     return [stage for entry in rounds for stage in entry.get("stages", [])]
+
+
+def finished(space: Kubectl, name: str, minutes: int = 12) -> dict[str, Any]:
+    """The run, once it goes no further by itself."""
+    return space.watch(f"hardeningrun/{name}", at_rest, "came to rest", minutes * 60)
+
+
+def reasons(space: Kubectl, name: str) -> set[str]:
+    """The reasons of all events about a run."""
+    found = space.items("events")
+    return {entry["reason"] for entry in found if entry["involvedObject"].get("name") == name}
+
+
+def pods_of(name: str, stage: str) -> str:
+    """The selector of a stage's pods."""
+    return f"hardening.dev/run={name},hardening.dev/stage={stage}"
+
+
+def working(space: Kubectl, name: str, stage: str, minutes: int = 8) -> str:
+    """Wait until a stage's pods run, and serve what they measure: it is in the middle of its work. Returns them."""
+    selector = pods_of(name, stage)
+    space("wait", "pods", "-l", selector, "--for=create", f"--timeout={minutes}m", seconds=minutes * 60 + 30)
+    space("wait", "pods", "-l", selector, "--for=jsonpath={.status.phase}=Running", "--timeout=120s", seconds=150)
+    return selector
 
 
 def condition(run: dict[str, Any], name: str) -> dict[str, Any]:
