@@ -10,7 +10,8 @@ PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardeni
 IMAGE_PREFIX ?=
 IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' pyproject.toml)
 IMAGE_BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --isolation chroot)
-IMAGE_FLAGS ?= --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+IMAGE_FLAGS ?=
+IMAGE_BUILD = $(IMAGE_BUILDER) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_FLAGS)
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
@@ -50,8 +51,8 @@ test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 15
 
 images: ## Build the operator's and the trainer's image with docker or buildah
-	$(IMAGE_BUILDER) $(IMAGE_FLAGS) -t $(IMAGE_PREFIX)hardening-operator:$(IMAGE_TAG) -f operator/Dockerfile .
-	$(IMAGE_BUILDER) $(IMAGE_FLAGS) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
+	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-operator:$(IMAGE_TAG) -f operator/Dockerfile .
+	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
 
 cluster-up: $(READY) ## A real single-node Kubernetes on this machine (root, Go)
 	$(BIN)/python -m tests.cluster.bringup up

@@ -131,6 +131,16 @@ def test_all_that_is_copied_is_in_the_build_s_context(file: Path) -> None:
         assert any(fnmatch(source, entry) for entry in allowed), source
 
 
+@BOTH
+def test_make_images_builds_it_with_its_revision_whatever_flags_are_given(file: Path) -> None:
+    given = ["IMAGE_BUILDER=build", "IMAGE_PREFIX=registry.example/ml/", "IMAGE_FLAGS=--build-arg BASE_IMAGE=mine"]
+    done = subprocess.run(["make", "-n", "images", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = (line for line in done.stdout.splitlines() if str(file.relative_to(ROOT)) in line)
+
+    assert re.search(r"--build-arg REVISION=(unknown|[0-9a-f]{40}) --build-arg BASE_IMAGE=mine", line)
+    assert re.search(rf"-t registry\.example/ml/hardening-\w+:{re.escape(PROJECT['project']['version'])} ", line)
+
+
 def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
     file = tmp_path / "sbom.json"
     subprocess.run([sys.executable, ROOT / "operator" / "sbom.py", "an-image", file], check=True, timeout=60)
