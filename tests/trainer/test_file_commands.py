@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hardening_trainer.chat import encode_pair
 from hardening_trainer.command import main
-from hardening_trainer.models import load_causal_lm, load_tokenizer
-from hardening_trainer.scoring import answer_logprobs
+from hardening_trainer.models import load_causal_lm
 from tests.support.tiny_model import build_tiny_model
 
 ROWS = [
@@ -26,6 +26,11 @@ def file(tmp_path: Path) -> Path:
     return jsonl(tmp_path / "rows with space.jsonl", ROWS)
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("reference"), seed=3)
+
+
 def jsonl(path: Path, rows: list[Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -36,12 +41,24 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def logprobs(folder: Path) -> list[list[float]]:
-    model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
-    found = []
-    for row in ROWS:
-        pair = encode_pair(tokenizer, row["prompt"], row["preferred"], row["dispreferred"])
-        found += answer_logprobs(model, [pair.prompt], [[pair.preferred, pair.dispreferred]])
-    return found
+    """The plain way, by transformers alone: one answer at a time, in float32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def tokens(*messages: dict[str, str], opened: bool = False) -> list[int]:
+        return list(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=opened, return_dict=True)["input_ids"]
+        )
+
+    def single(prompt: str, answer: str) -> float:
+        asked = {"role": "user", "content": prompt}
+        start = len(tokens(asked, opened=True))
+        whole = tokens(asked, {"role": "assistant", "content": answer})
+        with torch.no_grad():
+            logps = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+        return sum(float(logps[at - 1, whole[at]]) for at in range(start, len(whole)))
+
+    return [[single(row["prompt"], row[name]) for name in ("preferred", "dispreferred")] for row in ROWS]
 
 
 def test_without_a_reference_r_is_the_defenders_alone(
@@ -56,17 +73,29 @@ def test_without_a_reference_r_is_the_defenders_alone(
     assert lines[2]["direct_harmfulness"] == 0.0
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_with_a_reference_alpha_of_its_difference_is_taken_off(
-    file: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, tiny_model: Path, reference: Path, capsys: pytest.CaptureFixture[str], alpha: float
 ) -> None:
-    reference = build_tiny_model(tmp_path / "reference", seed=3)
-    arguments = ["--model", f"file://{tiny_model}", "--reference", str(reference), "--alpha", "0.5", str(file)]
+    arguments = ["--model", f"file://{tiny_model}", "--reference", str(reference), "--alpha", str(alpha), str(file)]
     assert main(["score-file", *arguments]) == 0
     both = zip(printed(capsys), logprobs(tiny_model), logprobs(reference), strict=True)
     for line, mine, theirs in both:
-        expected = (mine[1] - mine[0]) - 0.5 * (theirs[1] - theirs[0])
+        expected = (mine[1] - mine[0]) - alpha * (theirs[1] - theirs[0])
         assert line["direct_harmfulness"] == pytest.approx(expected, abs=1e-4)
+        assert line["reference_logp_preferred"] == pytest.approx(theirs[0], abs=1e-4)
         assert line["reference_logp_dispreferred"] == pytest.approx(theirs[1], abs=1e-4)
+
+
+def test_figures_are_float32_where_the_hardware_is_faster_at_bfloat16(
+    file: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARDENING_DTYPE")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert load_causal_lm(tiny_model, device="cpu").dtype is torch.bfloat16
+    assert main(["score-file", "--model", str(tiny_model), "--alpha", "0", str(file)]) == 0
+    for line, (preferred, _) in zip(printed(capsys), logprobs(tiny_model), strict=True):
+        assert line["defender_logp_preferred"] == pytest.approx(preferred, abs=1e-4)
 
 
 @pytest.mark.parametrize(

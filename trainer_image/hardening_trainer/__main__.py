@@ -5,9 +5,17 @@ Only the module of the stage asked for is imported, since torch takes seconds. E
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from hardening_trainer.command import main
+
+def _run() -> int:
+    # Until a stage catches it, Ctrl-C ends the process at once and without a traceback, also while it imports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from hardening_trainer.command import main  # noqa: PLC0415  # as above
+
+    return main(sys.argv[1:])
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_run())

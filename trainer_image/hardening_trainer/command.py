@@ -48,13 +48,20 @@ def main(arguments: Sequence[str]) -> int:
         stop = StopSignal()
         stop.install()
         return run_command(STAGES[given.command], given, stop)
+    return print_lines(given)
+
+
+def print_lines(given: argparse.Namespace) -> int:
+    """Print what a command over a file yields, or one line on stderr that says what is wrong; return the exit code."""
     try:
         for line in {"score-file": score_file.lines, "judge-file": judge_file.lines}[given.command](given, os.environ):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the lines has enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         known = as_stage_error(error)
-        log.error("%s: %s", known.reason, known.message)
+        sys.stderr.write(f"{given.program}: {known.message}\n")
         return known.exit_code
     return EXIT_OK
 
@@ -154,6 +161,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="the StageConfig, JSON")
         command.add_argument("--result", type=Path, help="where the StageResult goes")
         command.add_argument("--metrics-port", type=int, help="serve /metrics here; 0 takes any free port")
-    score_file.add_arguments(commands.add_parser("score-file", help="print R of every row of a file"))
-    judge_file.add_arguments(commands.add_parser("judge-file", help="print a verdict on every row of a file"))
+    for name, program, module, words in (
+        (
+            "score-file",
+            "hardening score",
+            score_file,
+            "print R of every row of FILE, a JSON line each",
+        ),
+        ("judge-file", "hardening judge", judge_file, "print a verdict on every row of FILE, a JSON line each"),
+    ):
+        command = commands.add_parser(name, prog=program, help=words, description=words)
+        command.set_defaults(program=program)
+        module.add_arguments(command)
     return parser

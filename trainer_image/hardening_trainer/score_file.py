@@ -1,6 +1,8 @@
 """`score-file`: R of every row of a file, as JSON lines, for anyone with a model and preference rows.
 
 FILE rows {prompt, preferred, dispreferred} -> defender pass [-> reference pass] -> one line a row, in order
+
+Computed in float32, whatever the hardware is fastest at: bfloat16 would be off by tenths of a nat.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
         raise UsageFault(f"--alpha: got {given.alpha}: expected a number of at least 0")
     if given.alpha > 0 and given.reference is None:
         raise UsageFault(f"--reference: missing with --alpha {given.alpha}: expected a model, or --alpha 0")
-    from hardening_trainer.scoring import direct_harmfulness  # noqa: PLC0415  # torch takes seconds, usage faults none
-
     rows = read_pairs(file_source(given.file), environ, keep_equal=True).rows
+    from hardening_trainer.scoring import direct_harmfulness  # noqa: PLC0415  # torch takes seconds, faults before it none
+
     defender = _score(given.model, rows, environ)
     reference = _score(given.reference, rows, environ) if given.reference else [None] * len(rows)
     for mine, theirs in zip(defender, reference, strict=True):
@@ -55,12 +57,14 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
 
 def _score(model_name: str, rows: Sequence[Pair], environ: Mapping[str, str]) -> list[tuple[float, float, int, int]]:
     """(log-prob preferred, log-prob dispreferred, tokens preferred, tokens dispreferred) of each row."""
-    from hardening_trainer.chat import encode_pair  # noqa: PLC0415  # as above
-    from hardening_trainer.models import load_causal_lm, load_tokenizer  # noqa: PLC0415
+    import torch  # noqa: PLC0415  # as above
+
+    from hardening_trainer.chat import encode_pair  # noqa: PLC0415
+    from hardening_trainer.models import chosen_dtype, load_causal_lm, load_tokenizer  # noqa: PLC0415
     from hardening_trainer.scoring import answer_logprobs  # noqa: PLC0415
 
     folder = resolve_name(model_name, environ).path
-    model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
+    model, tokenizer = load_causal_lm(folder, chosen_dtype() or torch.float32), load_tokenizer(folder)
     pairs = [encode_pair(tokenizer, row.prompt, row.preferred, row.dispreferred) for row in rows]
     sums = answer_logprobs(model, [pair.prompt for pair in pairs], [[p.preferred, p.dispreferred] for p in pairs])
     return [(one, two, len(p.preferred), len(p.dispreferred)) for (one, two), p in zip(sums, pairs, strict=True)]

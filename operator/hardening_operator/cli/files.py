@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 
@@ -29,5 +30,15 @@ def _trainer(program: str, arguments: list[str]) -> None:
         print(message, file=sys.stderr)  # noqa: T201 - one line an error, for scripts
         raise typer.Exit(USAGE)
     command = [sys.executable, "-m", "hardening_trainer", program, *arguments]
-    done = subprocess.run(command, check=False)  # noqa: S603 - our own program
-    raise typer.Exit(USAGE if done.returncode in (64, 65) else done.returncode)
+    child = subprocess.Popen(command)  # noqa: S603 - our own program
+    # Ctrl-C reaches both; the program ends of it, and with it this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: child.terminate())
+    raise typer.Exit(_exit_code(child.wait()))
+
+
+def _exit_code(code: int) -> int:
+    """The program's faults of usage and data are this one's; an end by a signal is told as a shell does."""
+    if code in (64, 65):
+        return USAGE
+    return 128 - code if code < 0 else code

@@ -87,16 +87,24 @@ def native_dtype(device: torch.device) -> torch.dtype:
 
     `$HARDENING_DTYPE` (float32, bfloat16) overrides it, for figures that are to be equal on machines of two kinds.
     """
-    chosen = os.environ.get(DTYPE_VARIABLE)
+    chosen = chosen_dtype()
     if chosen is not None:
-        if chosen not in DTYPES:
-            raise UsageFault(f"{DTYPE_VARIABLE}: got {chosen}: expected {' or '.join(DTYPES)}")
-        return DTYPES[chosen]
+        return chosen
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
     return torch.bfloat16 if native else torch.float32
+
+
+def chosen_dtype() -> torch.dtype | None:
+    """Return what `$HARDENING_DTYPE` names, or None where it is not set. Raises UsageFault."""
+    chosen = os.environ.get(DTYPE_VARIABLE)
+    if chosen is None:
+        return None
+    if chosen not in DTYPES:
+        raise UsageFault(f"{DTYPE_VARIABLE}: got {chosen}: expected {' or '.join(DTYPES)}")
+    return DTYPES[chosen]
 
 
 def _check_weights(path: Path) -> None:
