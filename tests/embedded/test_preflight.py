@@ -39,11 +39,12 @@ def test_a_file_that_does_not_exist_is_named_with_its_field(tmp_path: Path) -> N
         check(run, {})
 
 
-def test_a_target_that_needs_a_server_is_refused(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_written_is_refused_and_a_bucket_is_not(tmp_path: Path) -> None:
     targets = [{"type": "MLflow", "trackingUri": "http://localhost:5000", "registeredModel": "m"}]
     run = run_of(tmp_path, promotion={"targets": targets})
-    with pytest.raises(HomeError, match=r"spec\.promotion\.targets\[0\]\.type: got MLflow: expected Workspace"):
+    with pytest.raises(HomeError, match=r"spec\.promotion\.targets\[0\]\.type: got MLflow: expected Workspace or S3"):
         check(run, {})
+    check(run_of(tmp_path, promotion={"targets": [{}, {"type": "S3", "uri": "s3://bucket/models"}]}), {})
 
 
 def test_a_secret_that_is_not_set_is_named_and_one_that_is_passes(tmp_path: Path) -> None:

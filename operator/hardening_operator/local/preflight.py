@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from hardening_api.base import SecretRef
 from hardening_api.run import HardeningRun
 from hardening_operator.local.home import HomeError
+from hardening_operator.targets import unsupported_targets
 
 
 def resolve_relative_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -30,11 +31,11 @@ def resolve_relative_uris(document: dict[str, Any], folder: Path) -> dict[str, A
 
 
 def check(run: HardeningRun, environment: Mapping[str, str]) -> None:
-    """Refuse what cannot work embedded: missing files, secrets that are not set, targets that need a server.
+    """Refuse what cannot work embedded: missing files, secrets that are not set, targets that cannot be written.
 
     Raises HomeError with one line per finding.
     """
-    findings = [*_missing_files(run), *_unsupported_targets(run), *_missing_secrets(run, environment)]
+    findings = [*_missing_files(run), *unsupported_targets(run.spec), *_missing_secrets(run, environment)]
     if findings:
         raise HomeError("\n".join(findings))
 
@@ -45,12 +46,6 @@ def _missing_files(run: HardeningRun) -> Iterator[str]:
             file = Path(value.removeprefix("file://"))
             if not file.exists():
                 yield f"{path}: got {value}: expected a file or folder that exists"
-
-
-def _unsupported_targets(run: HardeningRun) -> Iterator[str]:
-    for index, target in enumerate(run.spec.promotion.targets):
-        if target.type != "Workspace":
-            yield f"spec.promotion.targets[{index}].type: got {target.type}: expected Workspace in an embedded run"
 
 
 def _missing_secrets(run: HardeningRun, environment: Mapping[str, str]) -> Iterator[str]:

@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from hardening_api.base import SecretRef
 from hardening_api.run import HardeningRun
 from hardening_operator.resources.override_findings import override_findings
+from hardening_operator.targets import unsupported_targets
 
 SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def unusable(run: HardeningRun) -> list[str]:
     """Return one line a finding, `spec.path: got VALUE: expected ...`; an empty list for a run that pods can do."""
-    return [*_values(run), *_targets(run), *_nodes(run), *override_findings(run)]
+    return [*_values(run), *unsupported_targets(run.spec), *_nodes(run), *override_findings(run)]
 
 
 def _values(run: HardeningRun) -> Iterator[str]:
@@ -28,14 +29,6 @@ def _values(run: HardeningRun) -> Iterator[str]:
             yield (
                 f"{path}: got {value}: expected an absolute file:// path inside the pod, such as one of a volume that "
                 "spec.stages.all.volumes mounts, or package://, hf:// or s3://"
-            )
-
-
-def _targets(run: HardeningRun) -> Iterator[str]:
-    for index, target in enumerate(run.spec.promotion.targets):
-        if target.type == "MLflow":
-            yield (
-                f"spec.promotion.targets[{index}].type: got MLflow: expected Workspace or S3, which this version writes"
             )
 
 
