@@ -8,6 +8,7 @@ This module binds kopf's decorators to `handlers`; each of them makes one call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import kopf
@@ -15,16 +16,18 @@ import kopf
 from hardening_api.base import API_VERSION
 from hardening_operator.cluster.shell import Shell
 from hardening_operator.cluster.watching import configure
-from hardening_operator.cluster.world import World
+from hardening_operator.cluster.world import Indices, World
 from hardening_operator.handlers.approvals import handle_approval_event, index_approval
 from hardening_operator.handlers.children import handle_job_event, handle_pod_event, index_job, index_pod
+from hardening_operator.handlers.monitors import handle_monitor_event, index_monitor, index_watcher
 from hardening_operator.handlers.runs import handle_run_event, index_run
-from hardening_operator.resources import RUN_LABEL
+from hardening_operator.resources import MANAGED_BY_LABEL, MANAGER
 
 GROUP, VERSION = API_VERSION.split("/")
-RUNS, APPROVALS = (GROUP, VERSION, "hardeningruns"), (GROUP, VERSION, "promotionapprovals")
+RUNS, MONITORS = (GROUP, VERSION, "hardeningruns"), (GROUP, VERSION, "hardeningmonitors")
+APPROVALS = (GROUP, VERSION, "promotionapprovals")
 JOBS, PODS = ("batch", "v1", "jobs"), ("", "v1", "pods")
-OURS: dict[str, Any] = {"labels": {RUN_LABEL: kopf.PRESENT}}
+OURS: dict[str, Any] = {"labels": {MANAGED_BY_LABEL: MANAGER}}
 Body = Mapping[str, Any]
 
 
@@ -33,6 +36,7 @@ def bound_registry(shell: Shell, login: Callable[[], Any]) -> kopf.OperatorRegis
     registry = kopf.OperatorRegistry()
     _bind_lifecycle(registry, shell, login)
     _bind_runs(registry, shell)
+    _bind_monitors(registry, shell)
     _bind_children(registry, shell)
     _bind_approvals(registry, shell)
     return registry
@@ -46,7 +50,7 @@ def _bind_lifecycle(registry: kopf.OperatorRegistry, shell: Shell, login: Callab
     @kopf.on.startup(registry=registry)
     async def begin(settings: kopf.OperatorSettings, **indices: Any) -> None:
         configure(settings)
-        shell.begin(World(*(indices[name] for name in ("runs", "jobs", "pods", "approvals"))))
+        shell.begin(World(Indices(**{field.name: indices[field.name] for field in fields(Indices)})))
 
     @kopf.on.cleanup(registry=registry)
     async def end(**_: Any) -> None:
@@ -60,7 +64,21 @@ def _bind_runs(registry: kopf.OperatorRegistry, shell: Shell) -> None:
 
     @kopf.on.event(*RUNS, registry=registry)
     async def run_event(body: Body, **_: Any) -> None:
-        handle_run_event(body, shell.wake)
+        handle_run_event(body, shell.world, shell.wake)
+
+
+def _bind_monitors(registry: kopf.OperatorRegistry, shell: Shell) -> None:
+    @kopf.index(*MONITORS, id="monitors", registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+    async def monitors(body: Body, **_: Any) -> Any:
+        return index_monitor(body)
+
+    @kopf.index(*MONITORS, id="watchers", registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+    async def watchers(body: Body, **_: Any) -> Any:
+        return index_watcher(body)
+
+    @kopf.on.event(*MONITORS, registry=registry)
+    async def monitor_event(body: Body, **_: Any) -> None:
+        handle_monitor_event(body, shell.wake)
 
 
 def _bind_children(registry: kopf.OperatorRegistry, shell: Shell) -> None:

@@ -32,7 +32,7 @@ from hardening_operator.metrics.instruments import Instruments
 from hardening_operator.settings import OperatorSettings, SettingsError
 
 log = logging.getLogger(__name__)
-NEEDED = {"hardeningruns", "promotionapprovals"}
+NEEDED = {"hardeningruns", "hardeningmonitors", "promotionapprovals"}
 LOOK_AGAIN_SECONDS = 5.0
 USAGE, FAILED = 64, 1
 SETTINGS = fields(OperatorSettings)
@@ -65,7 +65,7 @@ async def run_process(settings: OperatorSettings, environ: Mapping[str, str]) ->
         health, registry = Health(), CollectorRegistry()
         instruments = Instruments(registry, version("hardening-operator"))
         shell = Shell(settings, KubernetesApi(client), lambda: datetime.now(UTC), instruments, health)
-        registry.register(StatusCollector(shell.facts))
+        registry.register(StatusCollector(shell.run_facts, shell.monitor_facts))
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             registry.register(collector)
         serve(registry, settings.metrics_port)

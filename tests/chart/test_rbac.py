@@ -15,8 +15,13 @@ READ = ("get", "list", "watch")
 WHERE_RUNS_LIVE = [
     (OURS, READ, "kept in memory by watches; a run is read anew after a conflict"),
     (("hardeningruns/status.hardening.dev", "hardeningmonitors/status.hardening.dev"), ("patch", "update"), "status"),
-    (("hardeningruns/finalizers.hardening.dev",), ("update",), "asked for where blockOwnerDeletion is checked"),
-    (("jobs.batch",), (*READ, "create", "patch", "delete"), "stages: applied, followed, ended when not wanted"),
+    (("hardeningruns.hardening.dev",), ("create",), "a monitor's rerun; it is never changed nor deleted"),
+    (
+        ("hardeningruns/finalizers.hardening.dev", "hardeningmonitors/finalizers.hardening.dev"),
+        ("update",),
+        "asked for where blockOwnerDeletion is checked",
+    ),
+    (("jobs.batch",), (*READ, "create", "patch", "delete"), "stages and checks: applied, followed, ended"),
     (("pods",), READ, "why a stage waits or failed; Jobs make and remove the pods"),
     (
         ("configmaps", "services", "persistentvolumeclaims"),

@@ -1,17 +1,21 @@
 {{/* What the operator may do where runs live. Framework: needed by kopf. Application: needed by our own code. */}}
 {{- define "hardening.rules" -}}
-# Application: the runs, and their status, which is all the operator writes of them.
+# Application: runs, monitors and approvals, and their status, which is all the operator writes of them.
 - apiGroups: [hardening.dev]
   resources: [hardeningruns, hardeningmonitors, promotionapprovals]
   verbs: [get, list, watch]
 - apiGroups: [hardening.dev]
   resources: [hardeningruns/status, hardeningmonitors/status]
   verbs: [patch, update]
-# Application: children name the run as their owner with blockOwnerDeletion; clusters that check this ask for this right.
+# Application: a monitor with `onRegression: Rerun` creates the run that hardens again.
 - apiGroups: [hardening.dev]
-  resources: [hardeningruns/finalizers]
+  resources: [hardeningruns]
+  verbs: [create]
+# Application: children name their owner with blockOwnerDeletion; clusters that check this ask for this right.
+- apiGroups: [hardening.dev]
+  resources: [hardeningruns/finalizers, hardeningmonitors/finalizers]
   verbs: [update]
-# Application: the stages.
+# Application: the stages, and the checks of monitors.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
@@ -19,7 +23,7 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-# Application: a stage's config, its nodes' names, and a run's workspace; they go with their run, without our doing.
+# Application: a stage's config, its nodes' names, and a workspace; they go with their run or monitor, without our doing.
 - apiGroups: [""]
   resources: [configmaps, services, persistentvolumeclaims]
   verbs: [get, create, patch]
@@ -29,7 +33,7 @@
   resources: [networkpolicies]
   verbs: [get, create, patch]
 {{- end }}
-# Application: events on runs; the same one again is counted.
+# Application: events on runs and monitors; the same one again is counted.
 - apiGroups: [""]
   resources: [events]
   verbs: [get, create, patch]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from hardening_api.run import HardeningRun
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
-from hardening_operator.cluster.api import Api, ApiError
-from hardening_operator.cluster.extracts import Address, JobExtract, PodExtract, job_extract
+from hardening_operator.cluster.api import Api
+from hardening_operator.cluster.applying import RefusedError, apply_owned
+from hardening_operator.cluster.extracts import JobExtract, PodExtract, job_extract
+from hardening_operator.cluster.queue import RUN, Key
 from hardening_operator.cluster.world import World
 from hardening_operator.observed import Decision, Failure, StageKey, StageStart
 from hardening_operator.resources import child_name, run_children, stage_children, workspace_url
 from hardening_operator.settings import OperatorSettings
 from hardening_operator.stage_configs import run_identity, stage_configs
 
-REFUSALS = (400, 403, 405, 413, 415, 422)
-"""Statuses of the API server that mean the object, not the moment, is wrong."""
 WAIT_SECONDS = 2.0
 """How long to wait before looking again whether an earlier attempt has ended."""
 LINGERING = timedelta(minutes=5)
@@ -49,18 +48,18 @@ class Children:
         Returns the seconds after which to look again when something is in the way; raises ApiError when the API server
         cannot do it now.
         """
-        address, uid = _identity(run)
-        jobs = self._world.jobs(address, now)
+        key, uid = _identity(run)
+        jobs = self._world.jobs(key, now)
         deleted = self._deleted.setdefault(uid, set())
         for job in unwanted(uid, jobs, decision.status):
             if job.uid not in deleted:
-                await self._api.delete("Job", address[0], job.name, job.uid)
+                await self._api.delete("Job", key.namespace, job.name, job.uid)
                 deleted.add(job.uid)
         waits = []
-        pods = self._world.pods(address) if decision.start else []
+        pods = self._world.pods(key) if decision.start else []
         for start in decision.start:
             name = child_name(run.metadata.name, start.key, start.attempt)
-            if any(job.name == name and job.run_uid == uid and not job.deleting for job in jobs):
+            if any(job.name == name and job.owner_uid == uid and not job.deleting for job in jobs):
                 continue
             if in_the_way(uid, name, start, jobs, pods, now):
                 waits.append(WAIT_SECONDS)
@@ -70,40 +69,23 @@ class Children:
 
     async def _start(self, run: HardeningRun, start: StageStart, status: HardeningRunStatus) -> bool:
         """Create the objects of an attempt; return False when the API server refuses one, which is remembered."""
-        address, uid = _identity(run)
+        key, uid = _identity(run)
         try:
             configs = stage_configs(run.spec, run_identity(run), status, start.key, workspace_url(run))
             own = run_children(run, self._settings) if uid not in self._prepared else []
             made = stage_children(run, self._settings, start.key, start.attempt, configs)
             for document in (*own, *made):
-                await self._apply(address, uid, document)
-        except (_RefusedError, ValueError) as refusal:
+                answer = await apply_owned(self._api, document, uid)
+                job = job_extract(answer) if document["kind"] == "Job" else None
+                if job is not None:
+                    self._world.applied_job(key, job)
+        except (RefusedError, ValueError) as refusal:
             text = f"{refusal}: correct the spec, the quota or the permission it names, then start a new run"
             failure = Failure(None, "CreateRejected", text, fatal=True)
             self._rejected.setdefault(uid, {})[start.key, start.attempt] = failure
             return False
         self._prepared.add(uid)
         return True
-
-    async def _apply(self, address: Address, uid: str, document: Mapping[str, Any]) -> None:
-        kind, name = document["kind"], document["metadata"]["name"]
-        try:
-            answer = await self._api.apply(document)
-        except ApiError as error:
-            if error.status not in REFUSALS:
-                raise
-            # What exists may be immutable, and refuse what another version of the operator would make of it.
-            existing = await self._api.get(kind, address[0], name)
-            if existing is None or not _owned(existing, uid):
-                raise _RefusedError(f"the API server refused {kind} {name}: {error.message}") from error
-            answer = existing
-        job = job_extract(answer) if kind == "Job" else None
-        if job is not None:
-            self._world.applied_job(address, job)
-
-
-class _RefusedError(Exception):
-    """The API server refuses an object whenever it is asked."""
 
 
 def unwanted(run_uid: str, jobs: Iterable[JobExtract], status: HardeningRunStatus) -> list[JobExtract]:
@@ -119,7 +101,7 @@ def unwanted(run_uid: str, jobs: Iterable[JobExtract], status: HardeningRunStatu
     return [
         job
         for job in jobs
-        if job.run_uid == run_uid and not job.finished and not job.deleting and (job.key, job.attempt) not in current
+        if job.owner_uid == run_uid and not job.finished and not job.deleting and (job.key, job.attempt) not in current
     ]
 
 
@@ -137,14 +119,10 @@ def in_the_way(
     """
     if any(job.name == name for job in jobs):
         return True
-    others = [job for job in jobs if job.run_uid == run_uid and job.key == start.key]
+    others = [job for job in jobs if job.owner_uid == run_uid and job.key == start.key]
     lingering = {job.uid for job in others if job.ended is None or now - job.ended <= LINGERING}
     return any(not job.finished for job in others) or any(pod.alive and pod.job_uid in lingering for pod in pods)
 
 
-def _identity(run: HardeningRun) -> tuple[Address, str]:
-    return (run.metadata.namespace or "default", run.metadata.name), run.metadata.uid or ""
-
-
-def _owned(document: Mapping[str, Any], uid: str) -> bool:
-    return any(owner["uid"] == uid for owner in document["metadata"].get("ownerReferences") or [])
+def _identity(run: HardeningRun) -> tuple[Key, str]:
+    return Key(RUN, run.metadata.namespace or "default", run.metadata.name), run.metadata.uid or ""

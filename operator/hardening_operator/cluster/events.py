@@ -1,4 +1,4 @@
-"""Events on a run, for people: a fixed vocabulary, told once a change."""
+"""Events on a run or a monitor, for people: a fixed vocabulary, told once a change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from hardening_operator.cluster.api import Api, ApiError
-from hardening_operator.cluster.extracts import RunExtract
+from hardening_operator.cluster.extracts import ResourceExtract
 from hardening_operator.conditions import shortened, timestamp
 from hardening_operator.observed import Event
 
@@ -36,6 +36,16 @@ REASONS = frozenset(
         "Resumed",
         "SpecInvalid",
         "StatusUnreadable",
+        "CheckStarted",
+        "CheckPassed",
+        "CheckFoundRegression",
+        "CheckInconclusive",
+        "CheckDisrupted",
+        "CheckMissed",
+        "Regressed",
+        "Resolved",
+        "RerunCreated",
+        "RerunRejected",
     }
 )
 """All reasons an event may have."""
@@ -47,28 +57,28 @@ class EventRecorder:
     def __init__(self, api: Api, instance: str) -> None:
         self._api, self._instance = api, instance
 
-    async def record(self, run: RunExtract, events: Iterable[Event], now: datetime) -> None:
+    async def record(self, about: ResourceExtract, events: Iterable[Event], now: datetime) -> None:
         """Write ``events``, one after the other, so that they are listed in order."""
         for event in events:
             try:
-                await self._record(run, event, now)
+                await self._record(about, event, now)
             except ApiError as error:
-                log.warning("HardeningRun %s/%s: event %s: %s", run.namespace, run.name, event.reason, error)
+                log.warning("%s: event %s: %s", about.key, event.reason, error)
 
-    async def _record(self, run: RunExtract, event: Event, now: datetime) -> None:
+    async def _record(self, about: ResourceExtract, event: Event, now: datetime) -> None:
         """Create the event, or count it once more when the same was told before."""
-        name = event_name(run, event)
+        name = event_name(about, event)
         time = timestamp(now)
         document = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": run.namespace},
+            "metadata": {"name": name, "namespace": about.namespace},
             "involvedObject": {
-                "apiVersion": run.document["apiVersion"],
-                "kind": run.document["kind"],
-                "name": run.name,
-                "namespace": run.namespace,
-                "uid": run.uid,
+                "apiVersion": about.document["apiVersion"],
+                "kind": about.document["kind"],
+                "name": about.name,
+                "namespace": about.namespace,
+                "uid": about.uid,
             },
             "type": event.type,
             "reason": event.reason,
@@ -82,13 +92,13 @@ class EventRecorder:
         }
         if await self._api.create(document):
             return
-        told = await self._api.get("Event", run.namespace, name)
+        told = await self._api.get("Event", about.namespace, name)
         if told is not None:
             change = {"count": int(told.get("count") or 1) + 1, "lastTimestamp": time}
-            await self._api.merge("Event", run.namespace, name, change)
+            await self._api.merge("Event", about.namespace, name, change)
 
 
-def event_name(run: RunExtract, event: Event) -> str:
-    """Return the name of an event's object: the same words on the same run always have the same."""
-    words = "\n".join((run.uid, event.type, event.reason, event.message))
-    return f"{run.name}.{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+def event_name(about: ResourceExtract, event: Event) -> str:
+    """Return the name of an event's object: the same words on the same resource always have the same."""
+    words = "\n".join((about.uid, event.type, event.reason, event.message))
+    return f"{about.name}.{hashlib.sha256(words.encode()).hexdigest()[:16]}"

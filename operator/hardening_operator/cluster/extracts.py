@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from hardening_operator.cluster.queue import MONITOR, RUN, Key
 from hardening_operator.observed import StageKey
-from hardening_operator.resources import CONTAINER, RUN_LABEL, key_of
+from hardening_operator.resources import CONTAINER, MONITOR_LABEL, RUN_LABEL, check_of, key_of
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 KEPT_METADATA = ("name", "namespace", "uid", "generation", "labels")
 
+CHECK_KEY = StageKey(0, "Evaluate")
+"""A check has no round; it is an Evaluate."""
+
 Document = Mapping[str, Any]
-Address = tuple[str, str]
-"""Namespace and name of an object."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunExtract:
-    """A HardeningRun."""
+class ResourceExtract:
+    """A HardeningRun or HardeningMonitor."""
 
     namespace: str
     name: str
@@ -34,19 +36,24 @@ class RunExtract:
     """The object with the metadata that is needed, spec and status."""
 
     @property
+    def key(self) -> Key:
+        """Which resource it is."""
+        return Key(self.document["kind"], self.namespace, self.name)
+
+    @property
     def status(self) -> Document:
-        """The status as JSON data; empty for a new run."""
+        """The status as JSON data; empty for a new one."""
         status: Document = self.document.get("status") or {}
         return status
 
 
 @dataclass(frozen=True, slots=True)
 class JobExtract:
-    """A Job that is one attempt at one stage."""
+    """A Job that is one attempt at one stage of a run, or at a check of a monitor."""
 
     uid: str
     name: str
-    run_uid: str
+    owner_uid: str
     key: StageKey
     attempt: int
     pods: int
@@ -61,6 +68,18 @@ class JobExtract:
     suspended: bool = False
     """Held by a queue such as Kueue."""
     deleting: bool = False
+    check: str | None = None
+    """Name of the check."""
+
+    @property
+    def overrides_field(self) -> str:
+        """Where in its owner's spec its pods can be changed."""
+        return "spec.stages" if self.check is None else "spec.pod"
+
+    @property
+    def next_try(self) -> str:
+        """What makes another attempt after one that no retry helps."""
+        return "start a new run" if self.check is None else "the next check tries again"
 
     @property
     def finished(self) -> bool:
@@ -124,12 +143,12 @@ class ApprovalExtract:
     created: datetime
 
 
-def run_extract(body: Document) -> RunExtract:
-    """Read a HardeningRun."""
+def resource_extract(body: Document) -> ResourceExtract:
+    """Read a HardeningRun or HardeningMonitor."""
     metadata = body["metadata"]
     kept = {name: metadata[name] for name in KEPT_METADATA if name in metadata}
     document = {name: body[name] for name in ("apiVersion", "kind", "spec", "status") if name in body}
-    return RunExtract(
+    return ResourceExtract(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
@@ -140,10 +159,12 @@ def run_extract(body: Document) -> RunExtract:
 
 
 def job_extract(body: Document) -> JobExtract | None:
-    """Read a Job; None when it is no stage of a run."""
+    """Read a Job; None when it is no stage of a run and no check."""
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    named = key_of(metadata.get("labels") or {})
-    owner = _controller(metadata, "HardeningRun")
+    labels = metadata.get("labels") or {}
+    checked = check_of(labels)
+    named = key_of(labels) if checked is None else (CHECK_KEY, checked[1])
+    owner = _controller(metadata, RUN if checked is None else MONITOR)
     if named is None or owner is None:
         return None
     complete, failed = _condition(status, "Complete"), _condition(status, "Failed")
@@ -151,7 +172,7 @@ def job_extract(body: Document) -> JobExtract | None:
     return JobExtract(
         uid=metadata["uid"],
         name=metadata["name"],
-        run_uid=owner,
+        owner_uid=owner,
         key=named[0],
         attempt=named[1],
         pods=spec.get("completions") or 1,
@@ -162,6 +183,7 @@ def job_extract(body: Document) -> JobExtract | None:
         failed=(failed.get("reason", ""), failed.get("message", "")) if failed is not None else None,
         suspended=bool(spec.get("suspend")) or _condition(status, "Suspended") is not None,
         deleting="deletionTimestamp" in metadata,
+        check=checked[0] if checked is not None else None,
     )
 
 
@@ -209,11 +231,14 @@ def approval_extract(body: Document) -> ApprovalExtract:
     )
 
 
-def run_of(body: Document) -> Address | None:
-    """Return the run a Job or Pod belongs to, by its label."""
+def owner_of(body: Document) -> Key | None:
+    """Return the run or monitor a Job or Pod belongs to, by its label."""
     metadata = body["metadata"]
-    name = (metadata.get("labels") or {}).get(RUN_LABEL)
-    return (metadata["namespace"], name) if name else None
+    labels = metadata.get("labels") or {}
+    for kind, label in ((RUN, RUN_LABEL), (MONITOR, MONITOR_LABEL)):
+        if labels.get(label):
+            return Key(kind, metadata["namespace"], labels[label])
+    return None
 
 
 def _controller(metadata: Document, kind: str) -> str | None:

@@ -83,12 +83,12 @@ def dead_end(job: JobExtract, pods: Sequence[PodExtract], now: datetime, setting
         return _no_pods(job, now, settings)
     current = newest_by_index(pods)
     waiting = [pod for pod in current.values() if pod.phase == "Pending" and not pod.deleting]
-    ways: tuple[Callable[[PodExtract, datetime, OperatorSettings], Failure | None], ...] = (
+    ways: tuple[Callable[[JobExtract, PodExtract, datetime, OperatorSettings], Failure | None], ...] = (
         _unschedulable,
         _not_pulled,
         _not_started,
     )
-    found = (way(pod, now, settings) for way in ways for pod in waiting)
+    found = (way(job, pod, now, settings) for way in ways for pod in waiting)
     return next((failure for failure in found if failure is not None), None)
 
 
@@ -98,12 +98,12 @@ def _no_pods(job: JobExtract, now: datetime, settings: OperatorSettings) -> Fail
         return None
     text = (
         f"Job {job.name} has no pod after {waited}: `kubectl describe job {job.name}` shows what refuses them: a "
-        "ResourceQuota, Pod Security or an admission webhook; allow them, then start a new run"
+        f"ResourceQuota, Pod Security or an admission webhook; allow them, then {job.next_try}"
     )
     return Failure(None, "PodsNotCreated", text, fatal=True)
 
 
-def _unschedulable(pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _unschedulable(job: JobExtract, pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
     if pod.unschedulable is None:
         return None
     since, words = pod.unschedulable
@@ -112,12 +112,12 @@ def _unschedulable(pod: PodExtract, now: datetime, settings: OperatorSettings) -
         return None
     text = (
         f"no node took pod {pod.name} in {waited}: {_cut(words)}: free or add such a node, or change "
-        "spec.stages (resources, nodeSelector, tolerations), then start a new run"
+        f"{job.overrides_field} (resources, nodeSelector, tolerations), then {job.next_try}"
     )
     return Failure(None, "Unschedulable", text, fatal=True)
 
 
-def _not_pulled(pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _not_pulled(job: JobExtract, pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
     reason, words = pod.waiting or ("", "")
     if reason not in PULL_REASONS:
         return None
@@ -126,12 +126,13 @@ def _not_pulled(pod: PodExtract, now: datetime, settings: OperatorSettings) -> F
         return None
     text = (
         f"the image of pod {pod.name} could not be pulled in {waited} ({reason}): {_cut(words)}: correct "
-        "spec.stages.all.image or the operator's trainer image, push it, or add imagePullSecrets, then start a new run"
+        f"{job.overrides_field} (image) or the operator's trainer image, push it, or add imagePullSecrets, then "
+        f"{job.next_try}"
     )
     return Failure(None, "ImagePullFailed", text, fatal=True)
 
 
-def _not_started(pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _not_started(_job: JobExtract, pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
     if pod.scheduled is None or pod.node is None or pod.started is not None:
         return None
     reason, words = pod.waiting or ("ContainerCreating", "")
@@ -164,7 +165,7 @@ def _silent_failure(job: JobExtract, pod: PodExtract, ended: Termination) -> Fai
     if ended.reason == "OOMKilled":
         text = (
             f"pod {pod.name} was killed at its memory limit: raise resources.limits.memory of {job.key.stage} in "
-            "spec.stages, or use smaller batches"
+            f"{job.overrides_field}, or use smaller batches"
         )
         return Failure(code, "OutOfMemory", text)
     if pod.deleting and code in KILLED:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hardening_api.stage import StageResult
 from hardening_api.status import HardeningRunStatus, Progress
-from hardening_operator.cluster.extracts import ApprovalExtract, JobExtract, PodExtract, RunExtract
+from hardening_operator.cluster.extracts import ApprovalExtract, JobExtract, PodExtract, ResourceExtract
 from hardening_operator.cluster.failures import (
     dead_end,
     failure_of_job,
@@ -31,7 +31,7 @@ PATIENCE = timedelta(seconds=15)
 class Seen:
     """All that the operator knows of one run."""
 
-    run: RunExtract
+    run: ResourceExtract
     jobs: Sequence[JobExtract] = ()
     pods: Sequence[PodExtract] = ()
     approvals: Sequence[ApprovalExtract] = ()
@@ -56,7 +56,9 @@ def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: Ope
     for job in newest_jobs(seen):
         if job.key not in stages or stages[job.key].attempt <= job.attempt:
             pods = [pod for pod in seen.pods if pod.job_uid == job.uid]
-            stages[job.key] = _observe_attempt(job, pods, _Around(seen, status, now, settings))
+            found = observe_attempt(job, pods, now, settings)
+            going_on = found.state == "Running" and not (job.deleting or job.finished)
+            stages[job.key] = replace(found, progress=_progress(job, pods, seen, status)) if going_on else found
     return Observed(stages, _approval(seen.approvals, status), seen.generation)
 
 
@@ -64,33 +66,28 @@ def newest_jobs(seen: Seen) -> list[JobExtract]:
     """Return the Job of each stage's newest attempt; those of another run of the same name are none."""
     newest: dict[StageKey, JobExtract] = {}
     for job in seen.jobs:
-        if job.run_uid == seen.run.uid and (job.key not in newest or newest[job.key].attempt < job.attempt):
+        if job.owner_uid == seen.run.uid and (job.key not in newest or newest[job.key].attempt < job.attempt):
             newest[job.key] = job
     return list(newest.values())
 
 
-@dataclass(frozen=True)
-class _Around:
-    seen: Seen
-    status: HardeningRunStatus
-    now: datetime
-    settings: OperatorSettings
-
-
-def _observe_attempt(job: JobExtract, pods: list[PodExtract], around: _Around) -> StageObservation:
+def observe_attempt(
+    job: JobExtract, pods: list[PodExtract], now: datetime, settings: OperatorSettings
+) -> StageObservation:
+    """Return how the attempt fares whose Job has these pods."""
     begun = min((pod.started for pod in pods if pod.started is not None), default=job.started)
     seen = StageObservation(job.key, "Running", job.attempt, begun)
     # What is being deleted still saves; once it is gone it is absent, and may start again under its number.
     if job.deleting:
         return seen
     if job.complete:
-        return _completed(job, pods, seen, around.now)
+        return _completed(job, pods, seen, now)
     if job.failed is not None:
-        return _failed(job, pods, seen, around.now)
-    failure = dead_end(job, pods, around.now, around.settings)
+        return _failed(job, pods, seen, now)
+    failure = dead_end(job, pods, now, settings)
     if failure is not None:
-        return replace(seen, state="Failed", ended_at=around.now, failure=failure)
-    return replace(seen, progress=_progress(job, pods, around))
+        return replace(seen, state="Failed", ended_at=now, failure=failure)
+    return seen
 
 
 def _completed(job: JobExtract, pods: list[PodExtract], seen: StageObservation, now: datetime) -> StageObservation:
@@ -128,16 +125,18 @@ def _shards(job: JobExtract) -> int:
     return 1 if job.key.stage in TRAININGS.values() else job.pods
 
 
-def _progress(job: JobExtract, pods: list[PodExtract], around: _Around) -> tuple[float, float | None] | None:
+def _progress(
+    job: JobExtract, pods: list[PodExtract], seen: Seen, status: HardeningRunStatus
+) -> tuple[float, float | None] | None:
     current = newest_by_index(pods)
     shards = range(_shards(job))
     done = {index for index in shards if index in current and current[index].phase == "Succeeded"}
     uids = {index: current[index].uid for index in shards if index in current and index not in done}
-    measured = {index: around.seen.progress[uid] for index, uid in uids.items() if uid in around.seen.progress}
+    measured = {index: seen.progress[uid] for index, uid in uids.items() if uid in seen.progress}
     ratio = (len(done) + sum(each.ratio for each in measured.values())) / len(shards)
     left = [each.eta_seconds for each in measured.values() if each.eta_seconds is not None]
     known = Measured(ratio, max(left, default=None)) if measured or done else None
-    return published(known, _told(around.status, job.key))
+    return published(known, _told(status, job.key))
 
 
 def _told(status: HardeningRunStatus, key: StageKey) -> Progress | None:

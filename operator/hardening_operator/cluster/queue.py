@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
+RUN, MONITOR = "HardeningRun", "HardeningMonitor"
+"""Kinds that are looked after."""
 FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
 """Seconds before a key that failed is tried again."""
 

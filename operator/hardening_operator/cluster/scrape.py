@@ -8,9 +8,9 @@ from typing import Protocol
 
 import aiohttp
 
-from hardening_operator.cluster.extracts import Address, PodExtract
+from hardening_operator.cluster.extracts import PodExtract
 from hardening_operator.cluster.progress import Measured, read_metrics
-from hardening_operator.cluster.queue import Key
+from hardening_operator.cluster.queue import RUN, Key
 from hardening_operator.cluster.world import World
 from hardening_operator.resources import METRICS_PORT
 
@@ -47,21 +47,19 @@ class ProgressReader:
 
     async def read_all(self, now: float) -> None:
         """Read every running pod that is due at loop time ``now``, and forget the others that are gone."""
-        running = {pod.uid: (address, pod) for address, pod in self._running()}
+        running = {pod.uid: (key, pod) for key, pod in self._running()}
         for known in (self.measured, self._told, self._failures, self._due):
             for uid in [uid for uid in known if uid not in running]:
                 del known[uid]
         limit = asyncio.Semaphore(AT_ONCE)
         due = [found for uid, found in running.items() if self._due.get(uid, 0.0) <= now]
-        await asyncio.gather(*(self._read(limit, address, pod, now) for address, pod in due))
+        await asyncio.gather(*(self._read(limit, key, pod, now) for key, pod in due))
 
-    def _running(self) -> Iterator[tuple[Address, PodExtract]]:
-        for address in self._world.addresses():
-            for pod in self._world.pods(address):
-                if pod.phase == "Running" and pod.address and not pod.deleting:
-                    yield address, pod
+    def _running(self) -> Iterator[tuple[Key, PodExtract]]:
+        """The pods of runs: a monitor's status tells no progress."""
+        return ((key, pod) for key, pod in self._world.running_pods() if key.kind == RUN and pod.address)
 
-    async def _read(self, limit: asyncio.Semaphore, address: Address, pod: PodExtract, now: float) -> None:
+    async def _read(self, limit: asyncio.Semaphore, key: Key, pod: PodExtract, now: float) -> None:
         host = f"[{pod.address}]" if ":" in (pod.address or "") else pod.address
         async with limit:
             try:
@@ -77,7 +75,7 @@ class ProgressReader:
         self.measured[pod.uid] = measured
         if abs(measured.ratio - self._told.get(pod.uid, 0.0)) >= WORTH_A_LOOK:
             self._told[pod.uid] = measured.ratio
-            self._wake(Key("HardeningRun", *address))
+            self._wake(key)
 
 
 def http_fetcher(session: aiohttp.ClientSession) -> Fetcher:

@@ -12,23 +12,26 @@ from typing import Any
 import aiohttp
 
 from hardening_operator.cluster.api import Api
+from hardening_operator.cluster.extracts import ResourceExtract
 from hardening_operator.cluster.health import Health
-from hardening_operator.cluster.queue import Key, WorkQueue
-from hardening_operator.cluster.reconcile import KIND, Conflict, RunReconciler
+from hardening_operator.cluster.monitors import MonitorReconciler
+from hardening_operator.cluster.queue import MONITOR, RUN, Key, WorkQueue
+from hardening_operator.cluster.reconcile import Conflict, Outcome
+from hardening_operator.cluster.runs import RunReconciler
 from hardening_operator.cluster.scrape import ProgressReader, http_fetcher
 from hardening_operator.cluster.sweep import Sweeper
 from hardening_operator.cluster.world import World
-from hardening_operator.metrics.facts import RunFacts, facts_of_run_object
+from hardening_operator.metrics.facts import MonitorFacts, RunFacts, facts_of_monitor_object, facts_of_run_object
 from hardening_operator.metrics.instruments import Instruments
 from hardening_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
-Reconciler = Callable[[Key], Coroutine[Any, Any, tuple[str, float | None]]]
-"""Looks at one resource; returns the outcome, and after how many seconds to look again."""
+Look = Callable[[Key], Coroutine[Any, Any, Outcome]]
+"""Looks at one resource."""
 
 
 class Shell:
-    """Holds together what works while this process leads; another kind of resource adds its reconciler."""
+    """Holds together what works while this process leads."""
 
     def __init__(
         self,
@@ -41,8 +44,8 @@ class Shell:
         self.settings, self.api, self.clock = settings, api, clock
         self.instruments, self.health = instruments, health
         self.queue = WorkQueue()
-        self.world = World({}, {}, {}, {})
-        self._reconcilers: dict[str, Reconciler] = {}
+        self.world = World()
+        self._reconcilers: dict[str, Look] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
         self._filled = asyncio.Event()
@@ -54,7 +57,8 @@ class Shell:
         fetch = http_fetcher(self._session)
         reader = ProgressReader(world, fetch, self.queue.add, self.settings.progress_seconds)
         runs = RunReconciler(world, self.api, self.settings, self.clock, self.instruments, reader.measured)
-        self._reconcilers = {KIND: runs}
+        monitors = MonitorReconciler(world, self.api, self.settings, self.clock, self.instruments)
+        self._reconcilers = {RUN: runs, MONITOR: monitors}
         sweeper = Sweeper(world, self.api, self.queue.add, self.health)
         self.health.oldest_work = self.queue.oldest_work
         self.health.sweep_seconds = self.settings.resync_seconds
@@ -75,7 +79,7 @@ class Shell:
         if self._session is not None:
             await self._session.close()
         self._tasks, self._session, self.health.last_sweep = [], None, None
-        self.world = World({}, {}, {}, {})
+        self.world = World()
 
     def wake(self, key: Key) -> None:
         """Have a resource looked at; the first call tells that the indices are whole."""
@@ -95,11 +99,13 @@ class Shell:
             self.instruments.observe_queue(len(self.queue))
         return again
 
-    def facts(self) -> list[RunFacts]:
+    def run_facts(self) -> list[RunFacts]:
         """Return what a scrape exports of every run; nothing on a standby. Safe to call from another thread."""
-        world = self.world
-        found = (world.run(address) for address in world.addresses())
-        return [facts_of_run_object(run.document) for run in found if run is not None]
+        return [facts_of_run_object(run.document) for run in _resources(self.world, RUN)]
+
+    def monitor_facts(self) -> list[MonitorFacts]:
+        """Return what a scrape exports of every monitor; nothing on a standby. Safe to call from another thread."""
+        return [facts_of_monitor_object(monitor.document) for monitor in _resources(self.world, MONITOR)]
 
     async def _once_filled(self, loop: Coroutine[Any, Any, None]) -> None:
         try:
@@ -108,6 +114,10 @@ class Shell:
             loop.close()
             raise
         await loop
+
+
+def _resources(world: World, kind: str) -> list[ResourceExtract]:
+    return [found for key in world.keys(kind) if (found := world.resource(key)) is not None]
 
 
 def _tell_of_failure(task: asyncio.Task[None]) -> None:

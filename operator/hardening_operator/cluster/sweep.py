@@ -1,4 +1,4 @@
-"""The safety net: every live run is looked at now and then, and a little of what is known is checked to be there.
+"""The safety net: every live run and every monitor is looked at now and then, and a little of what is known is checked.
 
 A watch stream that was cut for long is begun anew with a list, which does not tell what was deleted meanwhile. So some
 objects are asked for each time; one that is not there any more is hidden, and its run looked at.
@@ -13,10 +13,8 @@ from collections.abc import Callable
 
 from hardening_api.status import TERMINAL_PHASES
 from hardening_operator.cluster.api import Api, ApiError
-from hardening_operator.cluster.extracts import Address
 from hardening_operator.cluster.health import Health
-from hardening_operator.cluster.queue import Key
-from hardening_operator.cluster.reconcile import KIND
+from hardening_operator.cluster.queue import MONITOR, RUN, Key
 from hardening_operator.cluster.world import World
 
 log = logging.getLogger(__name__)
@@ -25,12 +23,12 @@ CHECKS = 20
 
 
 class Sweeper:
-    """Sweeps over all runs."""
+    """Sweeps over all runs and monitors."""
 
     def __init__(self, world: World, api: Api, wake: Callable[[Key], None], health: Health) -> None:
         self._world, self._api, self._wake, self._health = world, api, wake, health
-        self._unchecked: deque[tuple[str, Address, str, str]] = deque()
-        """Kind, address of the run, name and uid."""
+        self._unchecked: deque[tuple[str, Key, str, str]] = deque()
+        """Kind, whose it is, name and uid."""
 
     async def run(self, seconds: float) -> None:
         """Sweep every ``seconds``, for ever."""
@@ -44,25 +42,28 @@ class Sweeper:
                 log.warning("sweep: %s", error)
 
     def wake_live(self) -> None:
-        """Have every run looked at that has not ended, or still has a Job."""
-        busy = {address for address, job in self._world.unfinished_jobs()}
-        for address in self._world.addresses():
-            run = self._world.run(address)
-            if run is not None and (run.status.get("phase") not in TERMINAL_PHASES or address in busy):
-                self._wake(Key(KIND, *address))
+        """Have every monitor looked at, and every run that has not ended or still has a Job."""
+        busy = {key for key, job in self._world.unfinished_jobs()}
+        for key in self._world.keys(RUN):
+            run = self._world.resource(key)
+            if run is not None and (run.status.get("phase") not in TERMINAL_PHASES or key in busy):
+                self._wake(key)
+        for key in self._world.keys(MONITOR):
+            self._wake(key)
 
     async def check_some(self) -> None:
         """Ask whether some of the objects that should be there are. Raises ApiError when nobody answers."""
         if not self._unchecked:
             self._unchecked.extend(self._all())
         for _ in range(min(CHECKS, len(self._unchecked))):
-            kind, address, name, uid = self._unchecked.popleft()
-            found = await self._api.get(kind, address[0], name)
+            kind, key, name, uid = self._unchecked.popleft()
+            found = await self._api.get(kind, key.namespace, name)
             if found is None or found["metadata"]["uid"] != uid:
                 self._world.is_gone(uid)
-                self._wake(Key(KIND, *address))
+                self._wake(key)
 
-    def _all(self) -> list[tuple[str, Address, str, str]]:
-        runs = [(address, run) for address in self._world.addresses() if (run := self._world.run(address)) is not None]
-        jobs = [("Job", address, job.name, job.uid) for address, job in self._world.unfinished_jobs()]
-        return [*jobs, *((KIND, address, run.name, run.uid) for address, run in runs)]
+    def _all(self) -> list[tuple[str, Key, str, str]]:
+        keys = [*self._world.keys(RUN), *self._world.keys(MONITOR)]
+        known = [(key, found) for key in keys if (found := self._world.resource(key)) is not None]
+        jobs = [("Job", key, job.name, job.uid) for key, job in self._world.unfinished_jobs()]
+        return [*jobs, *((key.kind, key, found.name, found.uid) for key, found in known)]

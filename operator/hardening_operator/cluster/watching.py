@@ -8,7 +8,7 @@ from typing import Any
 
 import kopf
 
-from hardening_operator.resources import RUN_LABEL
+from hardening_operator.resources import MANAGED_BY_LABEL, MANAGER
 
 REQUEST_SECONDS, CONNECT_SECONDS = 30.0, 5.0
 WATCH_SECONDS = 600
@@ -58,4 +58,4 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = CHUNK
     settings.queueing.exit_timeout = 1.0
     for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
-        settings.watching.label_selectors[resource] = RUN_LABEL
+        settings.watching.label_selectors[resource] = f"{MANAGED_BY_LABEL}={MANAGER}"

@@ -7,41 +7,50 @@ has caught up: no decision is taken twice, and no object applied again, for havi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from hardening_operator.cluster.extracts import Address, ApprovalExtract, JobExtract, PodExtract, RunExtract
+from hardening_operator.cluster.extracts import ApprovalExtract, JobExtract, PodExtract, ResourceExtract
+from hardening_operator.cluster.queue import MONITOR, RUN, Key
 
-Extract = TypeVar("Extract", RunExtract, JobExtract, PodExtract, ApprovalExtract)
-Index = Mapping[Address, Iterable[Extract]]
-"""Extracts by the namespace and name of their run."""
+Extract = TypeVar("Extract", ResourceExtract, JobExtract, PodExtract, ApprovalExtract)
+Index = Mapping[Key, Iterable[Extract]]
 LONGEST_LAG = timedelta(seconds=60)
 """After so long, a Job that no stream has shown is not there."""
 
 
-class World:
-    """Runs, and their Jobs, pods and approvals."""
+@dataclass(frozen=True)
+class Indices:
+    """What the watch streams have brought, by the run or monitor it is of."""
 
-    def __init__(
-        self,
-        runs: Index[RunExtract],
-        jobs: Index[JobExtract],
-        pods: Index[PodExtract],
-        approvals: Index[ApprovalExtract],
-    ) -> None:
-        self._runs, self._jobs, self._pods, self._approvals = runs, jobs, pods, approvals
-        self._written: dict[str, RunExtract] = {}
+    runs: Index[ResourceExtract] = field(default_factory=dict)
+    monitors: Index[ResourceExtract] = field(default_factory=dict)
+    jobs: Index[JobExtract] = field(default_factory=dict)
+    pods: Index[PodExtract] = field(default_factory=dict)
+    approvals: Index[ApprovalExtract] = field(default_factory=dict)
+    watchers: Mapping[Key, Iterable[Key]] = field(default_factory=dict)
+    """Monitors by the run they name."""
+
+
+class World:
+    """Runs and monitors, and their Jobs, pods and approvals."""
+
+    def __init__(self, indices: Indices | None = None) -> None:
+        self._indices = indices or Indices()
+        self._resources = {RUN: self._indices.runs, MONITOR: self._indices.monitors}
+        self._written: dict[str, ResourceExtract] = {}
         self._past: dict[str, set[str]] = {}
-        self._applied: dict[Address, dict[str, JobExtract]] = {}
+        self._applied: dict[Key, dict[str, JobExtract]] = {}
         self._gone: set[str] = set()
 
-    def addresses(self) -> list[Address]:
-        """Return where all runs are; safe to call from another thread."""
-        return list(self._runs)
+    def keys(self, kind: str) -> list[Key]:
+        """Return all resources of a kind; safe to call from another thread."""
+        return list(self._resources[kind])
 
-    def run(self, address: Address) -> RunExtract | None:
-        """Return a run as of the newest version known."""
-        known = self._present(self._runs, address)
+    def resource(self, key: Key) -> ResourceExtract | None:
+        """Return a run or monitor as of the newest version known."""
+        known = self._present(self._resources[key.kind], key)
         if not known:
             return None
         newest = known[-1]
@@ -53,40 +62,44 @@ class World:
         del self._written[newest.uid], self._past[newest.uid]
         return newest
 
-    def jobs(self, address: Address, now: datetime) -> list[JobExtract]:
-        """Return the Jobs of a run, and of earlier runs of its name."""
-        known = self._present(self._jobs, address)
+    def jobs(self, key: Key, now: datetime) -> list[JobExtract]:
+        """Return the Jobs of a run or monitor, and of earlier ones of its name."""
+        known = self._present(self._indices.jobs, key)
         uids = {job.uid for job in known} | self._gone
         # The stream may have told of a Job before the answer to its apply came, so it is let go here too.
-        applied = self._applied.pop(address, {}).items()
+        applied = self._applied.pop(key, {}).items()
         own = {uid: job for uid, job in applied if uid not in uids and now - job.created <= LONGEST_LAG}
         if own:
-            self._applied[address] = own
+            self._applied[key] = own
         return [*known, *own.values()]
 
-    def pods(self, address: Address) -> list[PodExtract]:
-        """Return the pods of a run's Jobs."""
-        return self._present(self._pods, address)
+    def pods(self, key: Key) -> list[PodExtract]:
+        """Return the pods of a run's or monitor's Jobs."""
+        return self._present(self._indices.pods, key)
 
-    def approvals(self, address: Address) -> list[ApprovalExtract]:
+    def approvals(self, key: Key) -> list[ApprovalExtract]:
         """Return the approvals that name a run."""
-        return self._present(self._approvals, address)
+        return self._present(self._indices.approvals, key)
 
-    def wrote_run(self, run: RunExtract, version: str) -> None:
-        """Remember a run as written, or read anew, over the resource version that was known."""
-        self._past.setdefault(run.uid, set()).add(version)
-        self._written[run.uid] = run
+    def watchers(self, key: Key) -> list[Key]:
+        """Return the monitors that name a run."""
+        return list(self._indices.watchers.get(key, ()))
 
-    def applied_job(self, address: Address, job: JobExtract) -> None:
+    def wrote(self, resource: ResourceExtract, version: str) -> None:
+        """Remember a resource as written, or read anew, over the resource version that was known."""
+        self._past.setdefault(resource.uid, set()).add(version)
+        self._written[resource.uid] = resource
+
+    def applied_job(self, key: Key, job: JobExtract) -> None:
         """Remember a Job that was just applied."""
-        self._applied.setdefault(address, {})[job.uid] = job
+        self._applied.setdefault(key, {})[job.uid] = job
 
-    def saw_job(self, address: Address, uid: str) -> None:
+    def saw_job(self, key: Key, uid: str) -> None:
         """Leave it to the index: a stream has told of this Job."""
-        self._applied.get(address, {}).pop(uid, None)
+        self._applied.get(key, {}).pop(uid, None)
 
-    def forget_run(self, uid: str) -> None:
-        """Forget what was written of a run that is gone."""
+    def forget(self, uid: str) -> None:
+        """Forget what was written of a resource that is gone."""
         self._written.pop(uid, None)
         self._past.pop(uid, None)
 
@@ -94,12 +107,19 @@ class World:
         """Hide an object that is not there although no stream has told so: it went while the stream was cut."""
         self._gone.add(uid)
 
-    def unfinished_jobs(self) -> Iterator[tuple[Address, JobExtract]]:
-        """Return every Job that has not finished, with its run's address."""
-        for address in list(self._jobs):
-            for job in self._present(self._jobs, address):
-                if not job.finished:
-                    yield address, job
+    def running_pods(self) -> Iterator[tuple[Key, PodExtract]]:
+        """Return every pod that runs, with whose it is."""
+        for key in list(self._indices.pods):
+            for pod in self._present(self._indices.pods, key):
+                if pod.phase == "Running" and not pod.deleting:
+                    yield key, pod
 
-    def _present(self, index: Index[Extract], address: Address) -> list[Extract]:
-        return [extract for extract in index.get(address, ()) if extract.uid not in self._gone]
+    def unfinished_jobs(self) -> Iterator[tuple[Key, JobExtract]]:
+        """Return every Job that has not finished, with whose it is."""
+        for key in list(self._indices.jobs):
+            for job in self._present(self._indices.jobs, key):
+                if not job.finished:
+                    yield key, job
+
+    def _present(self, index: Index[Extract], key: Key) -> list[Extract]:
+        return [extract for extract in index.get(key, ()) if extract.uid not in self._gone]

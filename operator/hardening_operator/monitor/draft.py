@@ -147,22 +147,8 @@ class MonitorDraft:
             if suspended
             else ("False", "NotSuspended", "suspend is false"),
         }
-        return [self._condition(kind, *answer) for kind, answer in answers.items()]
-
-    def _condition(self, kind: MonitorConditionType, answer: Answer, reason: str, message: str) -> MonitorCondition:
-        old = self._was(kind)
-        since = old.last_transition_time if old is not None and old.status == answer else timestamp(self.now)
-        return MonitorCondition(
-            type=kind,
-            status=answer,
-            reason=reason,
-            message=shortened(message),
-            last_transition_time=since,
-            observed_generation=self.observed.generation,
-        )
-
-    def _was(self, kind: MonitorConditionType) -> MonitorCondition | None:
-        return next((condition for condition in self.before.conditions if condition.type == kind), None)
+        generation = self.observed.generation
+        return [_condition(self.before, kind, answer, self.now, generation) for kind, answer in answers.items()]
 
     def _regressed(self) -> tuple[Answer, str, str]:
         last = next((record for record in reversed(self.history) if record.verdict != "Inconclusive"), None)
@@ -185,5 +171,37 @@ class MonitorDraft:
         return self._as_before("TargetReachable", "NotChecked", "no check has asked the target yet")
 
     def _as_before(self, kind: MonitorConditionType, reason: str, message: str) -> tuple[Answer, str, str]:
-        old = self._was(kind)
+        old = _was(self.before, kind)
         return (old.status, old.reason, old.message) if old is not None else ("Unknown", reason, message)
+
+
+def refused_status(
+    status: HardeningMonitorStatus, message: str, now: datetime, generation: int | None
+) -> HardeningMonitorStatus:
+    """Return the status of a monitor whose spec cannot be used: not Ready, and all else as it was."""
+    ready = _condition(status, "Ready", ("False", "SpecInvalid", message), now, generation)
+    others = [condition for condition in status.conditions if condition.type != "Ready"]
+    return status.model_copy(update={"conditions": [ready, *others], "observed_generation": generation})
+
+
+def _condition(
+    before: HardeningMonitorStatus,
+    kind: MonitorConditionType,
+    answer: tuple[Answer, str, str],
+    now: datetime,
+    generation: int | None,
+) -> MonitorCondition:
+    status, reason, message = answer
+    old = _was(before, kind)
+    return MonitorCondition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=shortened(message),
+        last_transition_time=old.last_transition_time if old is not None and old.status == status else timestamp(now),
+        observed_generation=generation,
+    )
+
+
+def _was(status: HardeningMonitorStatus, kind: MonitorConditionType) -> MonitorCondition | None:
+    return next((condition for condition in status.conditions if condition.type == kind), None)

@@ -20,6 +20,7 @@ from hardening_operator.monitor.schedule import NeverDue, Schedule
 from hardening_operator.monitor.source import NotReady, Source, source_of
 from hardening_operator.monitor.verdict import Judgement
 from hardening_operator.observed import Failure
+from hardening_operator.resources import rerun_name
 
 MAX_ATTEMPTS = 10
 """A check that was disrupted this often is given up until the next is due."""
@@ -170,7 +171,7 @@ def _rerun(draft: MonitorDraft) -> None:
     if run is None or bad is None:
         return
     record = RerunRecord(
-        name=f"{draft.name[:43]}-rerun-{len(draft.reruns) + 1}",
+        name=rerun_name(draft.name, bad.name),
         time=timestamp(draft.now),
         check=bad.name,
         source=run.metadata.name,

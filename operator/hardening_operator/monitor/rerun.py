@@ -14,10 +14,10 @@ from hardening_api.sources import DataSource, ModelSource
 from hardening_api.stage import FOLDERS, CheckIdentity
 from hardening_operator.monitor.checks import promoted_round
 from hardening_operator.monitor.observed import RerunStart
+from hardening_operator.resources import MONITOR_LABEL
 from hardening_operator.stage_configs import trained_model
 
 ATTACKS = "attacks.jsonl"
-MONITOR_LABEL = "hardening.dev/monitor"
 
 
 def build_rerun(start: RerunStart, monitor: str, workspace_url: str, workspace: Workspace | None) -> dict[str, Any]:

@@ -1,63 +1,76 @@
-"""One attempt at a stage: all that its objects are built from."""
+"""One attempt at a stage of a run, or at a check of a monitor: all that its objects are built from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from hardening_api.monitor import ActiveCheck, HardeningMonitor
 from hardening_api.run import HardeningRun, PodOverrides, S3Workspace
 from hardening_api.stage import FOLDERS, StageConfig
+from hardening_api.status import StageName
+from hardening_api.training import Training
 from hardening_operator.observed import StageKey
-from hardening_operator.resources.names import child_name, metadata, service_name, stage_labels
-from hardening_operator.resources.overrides import overrides_of
+from hardening_operator.resources.claims import Holder, workspace_of
+from hardening_operator.resources.names import (
+    check_job_name,
+    check_labels,
+    child_name,
+    kueue_labels,
+    namespace_of,
+    owner_reference,
+    service_name,
+    stage_labels,
+)
+from hardening_operator.resources.overrides import merged_overrides, overrides_of
 from hardening_operator.settings import OperatorSettings
 
 TRAININGS = ("TrainAttacker", "TrainDefender")
+CHECK_TTL_SECONDS = 86_400
+"""A finished check's Job, with its log, stays for a day; what it found stays in the monitor's status."""
 
 
 @dataclass(frozen=True)
 class StageAttempt:
-    """An attempt at one stage of a run."""
+    """An attempt at one stage."""
 
-    run: HardeningRun
     settings: OperatorSettings
-    key: StageKey
-    number: int
-    """From 1."""
+    stage: StageName
+    name: str
+    """Of its Job."""
+    namespace: str
+    owner: Mapping[str, Any]
+    """Reference to whom its objects go with."""
+    labels: Mapping[str, str]
+    """Of its objects and pods; no other attempt has the same."""
+    queue: Mapping[str, str]
+    """Labels by which Kueue queues its Job."""
     configs: Sequence[StageConfig]
     """One a shard, in the order of their index."""
-
-    @cached_property
-    def name(self) -> str:
-        """Name of its Job."""
-        return child_name(self.run.metadata.name, self.key, self.number)
-
-    @cached_property
-    def labels(self) -> dict[str, str]:
-        """Labels of its objects and pods."""
-        return stage_labels(self.run.metadata.name, self.key, self.number)
-
-    @cached_property
-    def overrides(self) -> PodOverrides:
-        """What the run says of its pods."""
-        return overrides_of(self.run.spec.stages, self.key.stage)
+    overrides: PodOverrides
+    """What is said of its pods."""
+    training: Training
+    """How many nodes and GPUs a training has, and by default every stage."""
+    holder: Holder
+    """Whose workspace it works in."""
+    deadline_seconds: int | None = None
+    ttl_seconds: int | None = None
 
     @property
     def command(self) -> str:
         """Name of the stage on the trainer's command line."""
-        return FOLDERS[self.key.stage]
+        return FOLDERS[self.stage]
 
     @property
     def trains(self) -> bool:
         """Whether it is one of the two trainings."""
-        return self.key.stage in TRAININGS
+        return self.stage in TRAININGS
 
     @property
     def nodes(self) -> int:
         """How many pods work on one training; 1 for every other stage."""
-        return self.run.spec.training.nodes if self.trains else 1
+        return self.training.nodes if self.trains else 1
 
     @property
     def pods(self) -> int:
@@ -72,8 +85,63 @@ class StageAttempt:
     @property
     def bucket(self) -> S3Workspace | None:
         """The workspace, where it is a bucket."""
-        return self.run.spec.workspace.s3
+        return workspace_of(self.holder).s3
 
     def metadata(self, name: str | None = None) -> dict[str, Any]:
         """Return the metadata of one of its objects, of the Job's name unless told otherwise."""
-        return metadata(self.run, name or self.name, self.labels)
+        return {
+            "name": name or self.name,
+            "namespace": self.namespace,
+            "labels": dict(self.labels),
+            "ownerReferences": [dict(self.owner)],
+        }
+
+
+def stage_attempt(
+    run: HardeningRun, settings: OperatorSettings, key: StageKey, number: int, configs: Sequence[StageConfig]
+) -> StageAttempt:
+    """Return attempt ``number``, from 1, at a stage of a run. Raises ValueError for a run without uid."""
+    return StageAttempt(
+        settings=settings,
+        stage=key.stage,
+        name=child_name(run.metadata.name, key, number),
+        namespace=namespace_of(run),
+        owner=owner_reference(run),
+        labels=stage_labels(run.metadata.name, key, number),
+        queue=kueue_labels(run),
+        configs=configs,
+        overrides=overrides_of(run.spec.stages, key.stage),
+        training=run.spec.training,
+        holder=run,
+        deadline_seconds=run.spec.active_deadline_seconds,
+        ttl_seconds=run.spec.ttl_seconds_after_finished,
+    )
+
+
+def check_attempt(
+    monitor: HardeningMonitor,
+    run: HardeningRun | None,
+    settings: OperatorSettings,
+    check: ActiveCheck,
+    config: StageConfig,
+) -> StageAttempt:
+    """Return an attempt at a check: the Evaluate stage of ``run``, the run it goes by, but of one shard.
+
+    It works in that run's workspace, or in the monitor's own where that names no run.
+    """
+    evaluate = overrides_of(run.spec.stages, "Evaluate") if run is not None else PodOverrides()
+    return StageAttempt(
+        settings=settings,
+        stage="Evaluate",
+        name=check_job_name(check.name, check.attempt),
+        namespace=namespace_of(monitor),
+        owner=owner_reference(monitor),
+        labels=check_labels(monitor.metadata.name, check.name, check.attempt),
+        queue=(kueue_labels(run) if run is not None else {}) | kueue_labels(monitor),
+        configs=[config],
+        overrides=merged_overrides(evaluate, monitor.spec.pod),
+        training=run.spec.training if run is not None else Training(),
+        holder=run if run is not None else monitor,
+        deadline_seconds=monitor.spec.active_deadline_seconds,
+        ttl_seconds=CHECK_TTL_SECONDS,
+    )

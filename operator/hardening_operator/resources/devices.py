@@ -47,15 +47,15 @@ def threads(attempt: StageAttempt) -> int | None:
 
 
 def _processes(attempt: StageAttempt) -> int:
-    training = attempt.run.spec.training
+    training = attempt.training
     return (training.processes_per_node or max(1, training.gpus_per_node)) if attempt.trains else 1
 
 
 def _default_gpus(attempt: StageAttempt) -> int:
-    per_node = attempt.run.spec.training.gpus_per_node
+    per_node = attempt.training.gpus_per_node
     if attempt.trains:
         return per_node
-    return 0 if attempt.key.stage == "Promote" else min(1, per_node)
+    return 0 if attempt.stage == "Promote" else min(1, per_node)
 
 
 def _is_gpu(name: str) -> bool:

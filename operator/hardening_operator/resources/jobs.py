@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from hardening_operator.resources.attempt import StageAttempt
-from hardening_operator.resources.names import kueue_labels
 from hardening_operator.resources.pods import CONTAINER, pod_template
 
 USAGE_AND_DATA = [64, 65]
@@ -20,9 +19,8 @@ SHORTEST_TTL_SECONDS = 600
 
 def job(attempt: StageAttempt) -> dict[str, Any]:
     """Return the Job. `suspend` is left alone: it is Kueue's."""
-    run = attempt.run
     metadata = attempt.metadata()
-    metadata["labels"] |= kueue_labels(run)
+    metadata["labels"] |= attempt.queue
     spec: dict[str, Any] = {
         "completionMode": "Indexed",
         "completions": attempt.pods,
@@ -32,11 +30,11 @@ def job(attempt: StageAttempt) -> dict[str, Any]:
         "podFailurePolicy": {"rules": pod_failure_rules()},
         "template": pod_template(attempt),
     }
-    if run.spec.active_deadline_seconds is not None:
-        # The planner keeps the run's deadline; this one ends the pods should no operator be there to do it.
-        spec["activeDeadlineSeconds"] = run.spec.active_deadline_seconds
-    if run.spec.ttl_seconds_after_finished is not None:
-        spec["ttlSecondsAfterFinished"] = max(SHORTEST_TTL_SECONDS, run.spec.ttl_seconds_after_finished)
+    if attempt.deadline_seconds is not None:
+        # The planner keeps the deadline; this one ends the pods should no operator be there to do it.
+        spec["activeDeadlineSeconds"] = attempt.deadline_seconds
+    if attempt.ttl_seconds is not None:
+        spec["ttlSecondsAfterFinished"] = max(SHORTEST_TTL_SECONDS, attempt.ttl_seconds)
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 

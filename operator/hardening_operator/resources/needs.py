@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from hardening_api.base import SecretRef
 from hardening_api.evaluation import Judge, Target
-from hardening_api.sources import DataSource, ModelSource
+from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.stage import StageConfig
 
 
@@ -24,7 +24,7 @@ def addresses(configs: Sequence[StageConfig]) -> list[str]:
     for part in _parts(configs):
         if isinstance(part, ModelSource | DataSource):
             found.add(part.uri)
-        elif isinstance(part, Judge) and part.base_url is not None:
+        elif isinstance(part, Judge | Endpoint) and part.base_url is not None:
             found.add(part.base_url)
         elif isinstance(part, Target):
             found |= {url for url in (part.uri, part.tracking_uri) if url is not None}

@@ -1,4 +1,4 @@
-"""What of a run's pod overrides cannot be: fields Kubernetes does not have, and places that are the operator's."""
+"""What of pod overrides cannot be: fields Kubernetes does not have, and places that are the operator's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hardening_api.run import HardeningRun, PodOverrides
-from hardening_operator.resources.claims import MOUNT
+from hardening_operator.resources.claims import MOUNT, Holder, workspace_of
 from hardening_operator.resources.environment import AWS_KEYS, RESERVED
 from hardening_operator.resources.volumes import CONFIG_FOLDER, PREFIX, SECRETS_FOLDER
 
@@ -27,11 +27,16 @@ def override_findings(run: HardeningRun) -> Iterator[str]:
     """Yield one line a finding in `spec.stages`."""
     for name, overrides in run.spec.stages:
         place = f"spec.stages.{type(run.spec.stages).model_fields[name].alias or name}"
-        misshapen = list(_misshapen(overrides, place))
-        yield from misshapen
-        if not misshapen:
-            yield from _volumes(overrides, place)
-            yield from _environment(run, overrides, place)
+        yield from pod_findings(overrides, place, run)
+
+
+def pod_findings(overrides: PodOverrides, place: str, holder: Holder) -> Iterator[str]:
+    """Yield one line a finding in the overrides at ``place``, for pods in the workspace of ``holder``."""
+    misshapen = list(_misshapen(overrides, place))
+    yield from misshapen
+    if not misshapen:
+        yield from _volumes(overrides, place)
+        yield from _environment(holder, overrides, place)
 
 
 def _misshapen(overrides: PodOverrides, place: str) -> Iterator[str]:
@@ -86,16 +91,16 @@ def _mounts(targets: Sequence[str], place: str) -> Iterator[str]:
             yield f"{path}: got {target}: expected a path no other mount has"
 
 
-def _environment(run: HardeningRun, overrides: PodOverrides, place: str) -> Iterator[str]:
-    reserved = {*RESERVED, *_bucket_variables(run)}
+def _environment(holder: Holder, overrides: PodOverrides, place: str) -> Iterator[str]:
+    reserved = {*RESERVED, *_bucket_variables(holder)}
     for index, variable in enumerate(overrides.env):
         if variable["name"] in reserved:
             path = f"{place}.env[{index}].name"
             yield f"{path}: got {variable['name']}: expected one that the operator does not set itself"
 
 
-def _bucket_variables(run: HardeningRun) -> set[str]:
-    bucket = run.spec.workspace.s3
+def _bucket_variables(holder: Holder) -> set[str]:
+    bucket = workspace_of(holder).s3
     if bucket is None:
         return set()
     return {*(AWS_KEYS if bucket.secret_ref else ()), *(("AWS_ENDPOINT_URL",) if bucket.endpoint_url else ())}

@@ -1,4 +1,4 @@
-"""What a run says of its stages' pods: `stages.all`, and over it the stage's own."""
+"""What a run says of its stages' pods: `stages.all`, and over it the stage's own. A monitor's `pod` goes over both."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ FIELDS: dict[StageName, str] = {
 
 def overrides_of(stages: Stages, stage: StageName) -> PodOverrides:
     """Return the overrides of one stage, field by field: maps are merged, of lists and texts its own win."""
-    own: PodOverrides = getattr(stages, FIELDS[stage])
-    merged = {name: _merged(value, getattr(own, name)) for name, value in stages.all}
-    return stages.all.model_copy(update=merged)
+    return merged_overrides(stages.all, getattr(stages, FIELDS[stage]))
+
+
+def merged_overrides(common: PodOverrides, own: PodOverrides) -> PodOverrides:
+    """Return ``common`` and over it ``own``: maps are merged, of lists and texts its own win."""
+    merged = {name: _merged(value, getattr(own, name)) for name, value in common}
+    return common.model_copy(update=merged)
 
 
 def _merged(common: Any, own: Any) -> Any:

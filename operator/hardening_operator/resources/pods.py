@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from hardening_operator.resources.attempt import StageAttempt
-from hardening_operator.resources.claims import on_one_node
+from hardening_operator.resources.claims import mounted_claim, on_one_node
 from hardening_operator.resources.devices import container_resources
 from hardening_operator.resources.environment import environment
-from hardening_operator.resources.names import RUN_LABEL
+from hardening_operator.resources.names import WORKSPACE_LABEL
 from hardening_operator.resources.volumes import CONFIG_FOLDER, mounts, volumes
 
 CONTAINER = "stage"
@@ -49,7 +49,7 @@ def pod_template(attempt: StageAttempt) -> dict[str, Any]:
         "imagePullSecrets": _pull_secrets(attempt),
     }
     spec |= {name: value for name, value in given.items() if value}
-    return {"metadata": {"labels": dict(attempt.labels)}, "spec": spec}
+    return {"metadata": {"labels": dict(attempt.labels) | _workspace_label(attempt)}, "spec": spec}
 
 
 def _container(attempt: StageAttempt) -> dict[str, Any]:
@@ -86,14 +86,18 @@ def _pull_secrets(attempt: StageAttempt) -> list[dict[str, str]]:
 
 
 def _affinity(attempt: StageAttempt) -> dict[str, Any]:
-    """The run's own affinity; where one node alone can mount the workspace, all its pods also go to the same one."""
+    """The given affinity; where one node alone can mount the workspace, all pods that do also go to the same one."""
     affinity: dict[str, Any] = attempt.overrides.affinity or {}
-    if not on_one_node(attempt.run, attempt.settings):
+    labels = _workspace_label(attempt)
+    if not labels:
         return affinity
-    term = {
-        "labelSelector": {"matchLabels": {RUN_LABEL: attempt.run.metadata.name}},
-        "topologyKey": "kubernetes.io/hostname",
-    }
+    term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
     pods = affinity.get("podAffinity", {})
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     return affinity | {"podAffinity": pods | {required: [*pods.get(required, []), term]}}
+
+
+def _workspace_label(attempt: StageAttempt) -> dict[str, str]:
+    """By what pods find those they must share a node with: reruns and checks mount the claim of the run they follow."""
+    claim = mounted_claim(attempt.holder)
+    return {WORKSPACE_LABEL: claim} if claim is not None and on_one_node(attempt.holder, attempt.settings) else {}

@@ -62,7 +62,7 @@ def _ours(attempt: StageAttempt) -> list[Mounted]:
         Mounted(f"{PREFIX}tmp", TEMPORARY, {"emptyDir": {}}),
         Mounted(f"{PREFIX}shm", SHARED_MEMORY, {"emptyDir": {"medium": "Memory"}}),
     ]
-    claim = mounted_claim(attempt.run)
+    claim = mounted_claim(attempt.holder)
     workspace = [Mounted(f"{PREFIX}workspace", MOUNT, {"persistentVolumeClaim": {"claimName": claim}})] if claim else []
     config = Mounted(f"{PREFIX}config", CONFIG_FOLDER, _config_source(config_map_names(attempt)), read_only=True)
     return [config, *workspace, *(part for part in scratch if part.path not in taken), *_secrets(attempt)]

@@ -15,8 +15,13 @@ from tests.operator.cluster.operator_in_hand import Clock, OperatorInHand
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with ApiServer() as handler, Server(handler):
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def server(clock: Clock) -> AsyncIterator[ApiServer]:
+    async with ApiServer(clock=clock) as handler, Server(handler):
         yield handler.declare()
 
 
@@ -33,11 +38,6 @@ async def at_once(_seconds: float) -> None:
 @pytest.fixture
 def api(client: ApiClient) -> KubernetesApi:
     return KubernetesApi(client, sleep=at_once)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import asyncio
 import copy
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import aiohttp.web
@@ -19,10 +20,8 @@ import attrs
 from kmock import KubernetesEmulator, resource
 from kmock._internal import enums, rendering
 
-from tests.operator.world import START
-
 PLURALS = {
-    "hardening.dev/v1alpha1": ("hardeningruns", "promotionapprovals"),
+    "hardening.dev/v1alpha1": ("hardeningruns", "hardeningmonitors", "promotionapprovals"),
     "batch/v1": ("jobs",),
     "v1": ("pods", "configmaps", "services", "persistentvolumeclaims", "events"),
     "networking.k8s.io/v1": ("networkpolicies",),
@@ -30,6 +29,7 @@ PLURALS = {
 }
 KINDS = {
     "hardeningruns": "HardeningRun",
+    "hardeningmonitors": "HardeningMonitor",
     "promotionapprovals": "PromotionApproval",
     "jobs": "Job",
     "pods": "Pod",
@@ -51,6 +51,7 @@ class Refused(Exception):
 class ApiServer(KubernetesEmulator):
     """The server; `objects_of` and `put` are the test's way in, past HTTP."""
 
+    clock: Callable[[], datetime]
     stored: dict[Place, dict[str, Any]] = attrs.field(factory=dict, init=False)
     log: list[tuple[int, str, str, dict[str, Any]]] = attrs.field(factory=list, init=False)
     """Version, plural, event type and object of every change, for watches."""
@@ -91,7 +92,7 @@ class ApiServer(KubernetesEmulator):
         if (plural, metadata["namespace"], metadata["name"]) in self.stored:
             raise Refused(409, f"{plural} {metadata['name']} already exists")
         metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "managedFields": [{"manager": "test"}]}
-        metadata.setdefault("creationTimestamp", START.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        metadata.setdefault("creationTimestamp", self.clock().strftime("%Y-%m-%dT%H:%M:%SZ"))
         return await self.put(plural, made, "ADDED")
 
     async def remove(self, plural: str, name: str, namespace: str = "ns") -> None:
@@ -114,8 +115,8 @@ class ApiServer(KubernetesEmulator):
             self.forgotten = len(self.log) if forget else self.forgotten
             self.changed.notify_all()
 
-    def statuses_written(self, name: str) -> int:
-        return self.calls.count(("PATCH", "hardeningruns/status", name))
+    def statuses_written(self, name: str, plural: str = "hardeningruns") -> int:
+        return self.calls.count(("PATCH", f"{plural}/status", name))
 
     async def _tell(self, plural: str, event: str, document: dict[str, Any]) -> None:
         async with self.changed:
@@ -237,8 +238,9 @@ class ApiServer(KubernetesEmulator):
 
 def _selected(document: dict[str, Any], namespace: str | None, label: str) -> bool:
     metadata = document["metadata"]
+    name, _, value = label.partition("=")
     return (namespace is None or metadata["namespace"] == namespace) and (
-        not label or label in metadata.get("labels", {})
+        not label or metadata.get("labels", {}).get(name) == value
     )
 
 

@@ -61,6 +61,11 @@ class Kubelet:
             await self.end_pod(await self.pod(job_name, index), 0, self.result(job_name, index, wins))
         await self.complete(job_name)
 
+    async def finish(self, job_name: str, result: StageResult) -> None:
+        """Run a Job's only pod to this result, and complete it."""
+        await self.end_pod(await self.pod(job_name), 0, result.to_message())
+        await self.complete(job_name)
+
     async def fail(self, job_name: str, code: int, message: str = "", reason: str = "") -> None:
         """Let a Job's first pod end badly, and the Job with it."""
         await self.end_pod(await self.pod(job_name), code, message, reason)
@@ -85,7 +90,7 @@ class Kubelet:
 
     async def let_go(self) -> None:
         """Finish every foreground deletion: pods have saved and gone, then the Job."""
-        for plural in ("jobs", "hardeningruns"):
+        for plural in ("jobs", "hardeningruns", "hardeningmonitors"):
             for document in self._server.objects_of(plural):
                 if "deletionTimestamp" in document["metadata"]:
                     await self._server.remove(plural, document["metadata"]["name"])

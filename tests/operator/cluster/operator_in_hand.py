@@ -7,27 +7,32 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hardening_operator.cluster.api import KubernetesApi
-from hardening_operator.cluster.extracts import Address
+from hardening_operator.cluster.monitors import MonitorReconciler
 from hardening_operator.cluster.progress import Measured
-from hardening_operator.cluster.queue import Key
-from hardening_operator.cluster.reconcile import RunReconciler
-from hardening_operator.cluster.world import World
+from hardening_operator.cluster.queue import MONITOR, RUN, Key
+from hardening_operator.cluster.runs import RunReconciler
+from hardening_operator.cluster.world import Indices, World
 from hardening_operator.handlers.approvals import index_approval
 from hardening_operator.handlers.children import handle_job_event, index_job, index_pod
+from hardening_operator.handlers.monitors import index_monitor, index_watcher
 from hardening_operator.handlers.runs import index_run
 from hardening_operator.observed import Event
 from hardening_operator.settings import OperatorSettings
 from tests.operator.cluster.emulator import ApiServer
 from tests.operator.world import START, spec_of
 
-RUN = Key("HardeningRun", "ns", "first")
+FIRST = Key(RUN, "ns", "first")
+NIGHTLY = Key(MONITOR, "ns", "nightly")
 SETTINGS = OperatorSettings(trainer_image="registry.example/trainer:1", scheduling_deadline_seconds=1800)
-INDEXERS: dict[str, Any] = {
-    "hardeningruns": index_run,
-    "jobs": index_job,
-    "pods": index_pod,
-    "promotionapprovals": index_approval,
+INDEXERS: dict[str, tuple[str, Any]] = {
+    "runs": ("hardeningruns", index_run),
+    "monitors": ("hardeningmonitors", index_monitor),
+    "jobs": ("jobs", index_job),
+    "pods": ("pods", index_pod),
+    "approvals": ("promotionapprovals", index_approval),
+    "watchers": ("hardeningmonitors", index_watcher),
 }
+"""By index: the plural name of its kind, and what reads an object."""
 
 
 class Clock:
@@ -46,12 +51,13 @@ class Clock:
         return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Index(Mapping[Address, Iterable[Any]]):
+class Index(Mapping[Key, Iterable[Any]]):
     """What kopf's index of a kind would hold; it can be stopped, as a watch that is late."""
 
-    def __init__(self, server: ApiServer, plural: str) -> None:
-        self._server, self._plural = server, plural
-        self._stopped: dict[Address, list[Any]] | None = None
+    def __init__(self, server: ApiServer, name: str) -> None:
+        self._server = server
+        self.plural, self._indexer = INDEXERS[name]
+        self._stopped: dict[Key, list[Any]] | None = None
 
     @property
     def stopped(self) -> bool:
@@ -63,20 +69,20 @@ class Index(Mapping[Address, Iterable[Any]]):
     def go_on(self) -> None:
         self._stopped = None
 
-    def _now(self) -> dict[Address, list[Any]]:
-        found: dict[Address, list[Any]] = {}
-        for document in self._server.objects_of(self._plural):
-            for address, extract in INDEXERS[self._plural](document).items():
-                found.setdefault(address, []).append(extract)
+    def _now(self) -> dict[Key, list[Any]]:
+        found: dict[Key, list[Any]] = {}
+        for document in self._server.objects_of(self.plural):
+            for key, extract in self._indexer(document).items():
+                found.setdefault(key, []).append(extract)
         return found
 
-    def _items(self) -> dict[Address, list[Any]]:
+    def _items(self) -> dict[Key, list[Any]]:
         return self._now() if self._stopped is None else self._stopped
 
-    def __getitem__(self, address: Address) -> Iterable[Any]:
-        return self._items()[address]
+    def __getitem__(self, key: Key) -> Iterable[Any]:
+        return self._items()[key]
 
-    def __iter__(self) -> Iterator[Address]:
+    def __iter__(self) -> Iterator[Key]:
         return iter(self._items())
 
     def __len__(self) -> int:
@@ -90,28 +96,32 @@ class OperatorInHand:
         self, server: ApiServer, api: KubernetesApi, clock: Clock, settings: OperatorSettings = SETTINGS
     ) -> None:
         self.server, self.clock = server, clock
-        self.indices = {plural: Index(server, plural) for plural in INDEXERS}
-        self.world = World(*self.indices.values())
+        self.indices = {name: Index(server, name) for name in INDEXERS}
+        self.world = World(Indices(**self.indices))
         self.progress: dict[str, Measured] = {}
         self.told: list[Event] = []
-        self.reconcile = RunReconciler(self.world, api, settings, clock, self, self.progress)
+        self.reconcilers: dict[str, Any] = {
+            RUN: RunReconciler(self.world, api, settings, clock, self, self.progress),
+            MONITOR: MonitorReconciler(self.world, api, settings, clock, self),
+        }
         self._told_up_to = 0
 
     def observe_events(self, namespace: str, events: Iterable[Event]) -> None:
         self.told += events
 
-    async def look(self) -> tuple[str, float | None]:
-        """Look at the run once, after the watch of Jobs has told what it has to tell."""
+    async def look(self, key: Key = FIRST) -> tuple[str, float | None]:
+        """Look at a resource once, after the watch of Jobs has told what it has to tell."""
         self._hear_of_jobs()
-        return await self.reconcile(RUN)
+        outcome: tuple[str, float | None] = await self.reconcilers[key.kind](key)
+        return outcome
 
-    async def settle(self) -> float | None:
-        """Look at the run until there is nothing more to do."""
+    async def settle(self, key: Key = FIRST) -> float | None:
+        """Look at a resource until there is nothing more to do."""
         for _ in range(20):
-            outcome, again = await self.look()
+            outcome, again = await self.look(key)
             if outcome == "Unchanged":
                 return again
-        raise AssertionError("the run never came to rest")
+        raise AssertionError(f"{key} never came to rest")
 
     def _hear_of_jobs(self) -> None:
         if self.indices["jobs"].stopped:
@@ -122,9 +132,10 @@ class OperatorInHand:
         self._told_up_to = len(self.server.log)
 
     def late(self, *plurals: str) -> None:
-        """Let the watches of these kinds fall behind."""
-        for plural in plurals or tuple(self.indices):
-            self.indices[plural].stop()
+        """Let the watches of these kinds, or of all, fall behind."""
+        for index in self.indices.values():
+            if not plurals or index.plural in plurals:
+                index.stop()
 
     def in_step(self) -> None:
         """Let all watches catch up."""
@@ -143,19 +154,19 @@ async def submit(server: ApiServer, name: str = "first", labels: dict[str, str] 
     await server.create_object("hardeningruns", document)
 
 
-async def edit(server: ApiServer, name: str = "first", **spec: Any) -> None:
-    """Change a run's spec as a user would."""
-    document = server.get_one("hardeningruns", name)
+async def edit(server: ApiServer, name: str = "first", plural: str = "hardeningruns", **spec: Any) -> None:
+    """Change a spec as a user would."""
+    document = server.get_one(plural, name)
     metadata = {**document["metadata"], "generation": document["metadata"]["generation"] + 1}
-    await server.put("hardeningruns", {**document, "metadata": metadata, "spec": document["spec"] | spec})
+    await server.put(plural, {**document, "metadata": metadata, "spec": document["spec"] | spec})
 
 
-def status_of(server: ApiServer, name: str = "first") -> dict[str, Any]:
-    status: dict[str, Any] = server.get_one("hardeningruns", name).get("status", {})
+def status_of(server: ApiServer, name: str = "first", plural: str = "hardeningruns") -> dict[str, Any]:
+    status: dict[str, Any] = server.get_one(plural, name).get("status", {})
     return status
 
 
-def condition(server: ApiServer, kind: str, name: str = "first") -> tuple[str, str, str]:
-    """Status, reason and message of a run's condition."""
-    found = next(each for each in status_of(server, name)["conditions"] if each["type"] == kind)
+def condition(server: ApiServer, kind: str, name: str = "first", plural: str = "hardeningruns") -> tuple[str, str, str]:
+    """Status, reason and message of a condition."""
+    found = next(each for each in status_of(server, name, plural)["conditions"] if each["type"] == kind)
     return found["status"], found["reason"], found["message"]

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from hardening_operator.cluster.extracts import Address, JobExtract
-from hardening_operator.cluster.world import LONGEST_LAG, World
+from hardening_operator.cluster.extracts import JobExtract
+from hardening_operator.cluster.queue import RUN, Key
+from hardening_operator.cluster.world import LONGEST_LAG, Indices, World
 from hardening_operator.handlers.children import handle_job_event, index_job
 from hardening_operator.resources.names import stage_labels
 from tests.operator.world import START, key_of
 
-RUN: Address = ("ns", "first")
+FIRST = Key(RUN, "ns", "first")
 
 
 def job_of(uid: str, run: str = "first") -> dict[str, Any]:
@@ -30,49 +31,49 @@ def job_of(uid: str, run: str = "first") -> dict[str, Any]:
 
 
 def extract_of(uid: str) -> JobExtract:
-    return index_job(job_of(uid))[RUN]
+    return index_job(job_of(uid))[FIRST]
 
 
 @pytest.fixture
-def streamed() -> dict[Address, list[JobExtract]]:
+def streamed() -> dict[Key, list[JobExtract]]:
     """What kopf's index of Jobs holds."""
     return {}
 
 
 @pytest.fixture
-def world(streamed: dict[Address, list[JobExtract]]) -> World:
-    return World({}, streamed, {}, {})
+def world(streamed: dict[Key, list[JobExtract]]) -> World:
+    return World(Indices(jobs=streamed))
 
 
 def test_a_job_is_known_before_the_stream_tells_of_it(world: World) -> None:
-    world.applied_job(RUN, extract_of("a"))
-    assert [job.uid for job in world.jobs(RUN, START)] == ["a"]
-    assert world.jobs(("ns", "another"), START) == []
+    world.applied_job(FIRST, extract_of("a"))
+    assert [job.uid for job in world.jobs(FIRST, START)] == ["a"]
+    assert world.jobs(Key(RUN, "ns", "another"), START) == []
 
 
 @pytest.mark.parametrize("stream_first", [False, True])
 def test_a_job_that_the_stream_told_of_and_that_was_deleted_is_known_no_longer(
-    world: World, streamed: dict[Address, list[JobExtract]], stream_first: bool
+    world: World, streamed: dict[Key, list[JobExtract]], stream_first: bool
 ) -> None:
     def told() -> None:
-        streamed[RUN] = [extract_of("a")]
+        streamed[FIRST] = [extract_of("a")]
         handle_job_event(job_of("a"), world, lambda _key: None)
 
-    steps = [told, lambda: world.applied_job(RUN, extract_of("a"))]
+    steps = [told, lambda: world.applied_job(FIRST, extract_of("a"))]
     for step in steps if stream_first else reversed(steps):
         step()
-    assert [job.uid for job in world.jobs(RUN, START)] == ["a"]
-    del streamed[RUN]
-    assert world.jobs(RUN, START) == []
+    assert [job.uid for job in world.jobs(FIRST, START)] == ["a"]
+    del streamed[FIRST]
+    assert world.jobs(FIRST, START) == []
 
 
 def test_a_job_that_no_stream_has_shown_for_long_is_not_there(world: World) -> None:
-    world.applied_job(RUN, extract_of("a"))
-    assert [job.uid for job in world.jobs(RUN, START + LONGEST_LAG)] == ["a"]
-    assert world.jobs(RUN, START + 2 * LONGEST_LAG) == []
+    world.applied_job(FIRST, extract_of("a"))
+    assert [job.uid for job in world.jobs(FIRST, START + LONGEST_LAG)] == ["a"]
+    assert world.jobs(FIRST, START + 2 * LONGEST_LAG) == []
 
 
 def test_a_job_that_is_not_there_is_hidden(world: World) -> None:
-    world.applied_job(RUN, extract_of("a"))
+    world.applied_job(FIRST, extract_of("a"))
     world.is_gone("a")
-    assert world.jobs(RUN, START) == []
+    assert world.jobs(FIRST, START) == []

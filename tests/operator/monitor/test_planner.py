@@ -8,7 +8,7 @@ import pytest
 
 from hardening_api.status import Rate
 from hardening_operator.monitor.observed import CheckObservation
-from tests.operator.monitor.world import NIGHT, World, due, monitor_of, promoted_run, sums
+from tests.operator.monitor.world import NIGHT, World, due, monitor_of, promoted_run, rerun_of, sums
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_a_regression_creates_a_rerun_seeded_by_the_bad_check() -> None:
     assert decision.rerun.attacks == 17
     assert decision.rerun.source.metadata.name == "mistral"
     [record] = world.status.reruns
-    assert (record.name, record.check, record.source) == ("nightly-rerun-1", due(2), "mistral")
+    assert (record.name, record.check, record.source) == (rerun_of(2), due(2), "mistral")
     assert "RerunCreated" in world.reasons
 
 
@@ -291,14 +291,14 @@ def test_a_rerun_that_was_stored_but_not_created_is_asked_for_until_it_is_there(
     world.plan()
     world.at(2)
     first = world.find(sums(80), attacks=17).rerun
-    del world.runs["nightly-rerun-1"]
+    del world.runs[rerun_of(2)]
     again = world.plan().rerun
     assert first is not None
     assert again is not None
     assert (again.rerun.name, again.attacks) == (first.rerun.name, first.attacks)
     assert world.plan().rerun is None
     assert world.status.reruns[0].phase == "Running"
-    del world.runs["nightly-rerun-1"]
+    del world.runs[rerun_of(2)]
     assert world.plan().rerun is None  # it was seen, and somebody deleted it
 
 
@@ -309,11 +309,11 @@ def test_the_next_rerun_waits_for_the_last_the_cool_down_and_new_evidence() -> N
         world.at(day)
         world.find(sums(80))
     assert len(world.status.reruns) == 1
-    world.runs["nightly-rerun-1"] = promoted_run("nightly-rerun-1", "NotPromoted")
+    world.runs[rerun_of(2)] = promoted_run(rerun_of(2), "NotPromoted")
     assert world.at(5, 2).rerun is None
     assert world.at(5, 4, 1).rerun is not None
     assert len(world.status.reruns) == 2
-    world.runs["nightly-rerun-2"] = promoted_run("nightly-rerun-2", "NotPromoted")
+    world.runs[rerun_of(4)] = promoted_run(rerun_of(4), "NotPromoted")
     for day in range(6, 20):
         world.at(day)
         world.find(sums(80))
@@ -325,13 +325,13 @@ def test_the_monitor_of_a_run_follows_a_rerun_that_was_promoted_and_resolves() -
     world.plan()
     world.at(2)
     world.find(sums(80))
-    world.runs["nightly-rerun-1"] = promoted_run("nightly-rerun-1", harmful=4)
+    world.runs[rerun_of(2)] = promoted_run(rerun_of(2), harmful=4)
     decision = world.at(3)
     assert decision.start is not None
     assert decision.start.run is not None
-    assert decision.start.run.metadata.name == "nightly-rerun-1"
+    assert decision.start.run.metadata.name == rerun_of(2)
     assert world.status.baseline is not None
-    assert world.status.baseline.run == "nightly-rerun-1"
+    assert world.status.baseline.run == rerun_of(2)
     world.find(sums(5))
     assert world.condition("Regressed") == ("False", "NoRegression")
 
@@ -342,7 +342,7 @@ def test_what_is_served_is_measured_by_the_run_it_names_whatever_reruns_there_ar
     world.plan()
     world.at(2)
     world.find(sums(80))
-    world.runs["nightly-rerun-1"] = promoted_run("nightly-rerun-1")
+    world.runs[rerun_of(2)] = promoted_run(rerun_of(2))
     world.at(3)
     assert world.status.baseline is not None
     assert world.status.baseline.run == "mistral"

@@ -155,3 +155,8 @@ def due(day: int, hour: int = 3, minute: int = 0) -> str:
     """The name of the check due at this time of March 2026."""
     time = datetime(2026, 3, 1, hour, minute, tzinfo=UTC) + timedelta(days=day - 1)
     return f"nightly-{int(time.timestamp())}"
+
+
+def rerun_of(day: int) -> str:
+    """The name of the run that the check of this day of March 2026, at 03:00, gave rise to."""
+    return due(day).replace("nightly-", "nightly-rerun-")

@@ -126,4 +126,5 @@ def test_every_object_carries_the_labels_and_dies_with_its_run(round_number: int
                 "blockOwnerDeletion": True,
             }
         ]
-    assert child(made, "Job")["spec"]["template"]["metadata"]["labels"] == stage_labels("demo", key, 2)
+    pod_labels = child(made, "Job")["spec"]["template"]["metadata"]["labels"]
+    assert pod_labels == stage_labels("demo", key, 2) | {"hardening.dev/workspace": "demo-workspace"}

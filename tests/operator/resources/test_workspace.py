@@ -9,7 +9,7 @@ import pytest
 from hardening_api.run import HardeningRun
 from hardening_operator.resources import run_children, workspace_url
 from hardening_operator.settings import OperatorSettings
-from tests.operator.resources.made import SETTINGS, container_of, environ_of, pod_of, run_of
+from tests.operator.resources.made import SETTINGS, container_of, environ_of, job_of, pod_of, run_of
 
 BUCKET = {"s3": {"uri": "s3://runs/team/", "endpointUrl": "http://minio.storage:9000", "secretRef": {"name": "bucket"}}}
 
@@ -60,24 +60,29 @@ def co_location(run: HardeningRun, settings: OperatorSettings = SETTINGS) -> lis
 
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-SAME_NODE = {"labelSelector": {"matchLabels": {"hardening.dev/run": "demo"}}, "topologyKey": "kubernetes.io/hostname"}
+
+
+def same_node(claim_name: str) -> dict[str, Any]:
+    """The term by which all pods that mount a claim share a node."""
+    labels = {"hardening.dev/workspace": claim_name}
+    return {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
 
 
 @pytest.mark.parametrize(
-    ("run", "terms"),
+    ("run", "claims"),
     [
-        (run_of(), [SAME_NODE]),
-        (claim(size="1Gi", accessMode="ReadWriteOnce"), [SAME_NODE]),
-        (claim(claimName="shared", accessMode="ReadWriteOnce"), [SAME_NODE]),
+        (run_of(), ["demo-workspace"]),
+        (claim(size="1Gi", accessMode="ReadWriteOnce"), ["demo-workspace"]),
+        (claim(claimName="shared", accessMode="ReadWriteOnce"), ["shared"]),
         (claim(size="1Gi"), []),
         (claim(claimName="shared"), []),
         (run_of(workspace=BUCKET), []),
     ],
 )
-def test_pods_share_a_node_where_one_node_alone_can_mount_the_claim(
-    run: HardeningRun, terms: list[dict[str, Any]]
-) -> None:
-    assert co_location(run) == terms
+def test_pods_share_a_node_where_one_node_alone_can_mount_the_claim(run: HardeningRun, claims: list[str]) -> None:
+    assert co_location(run) == [same_node(name) for name in claims]
+    labels = job_of(run, 1, "Attack")["spec"]["template"]["metadata"]["labels"]
+    assert [labels[name] for name in labels if name == "hardening.dev/workspace"] == claims
 
 
 def test_co_location_is_added_to_the_runs_own_affinity() -> None:
@@ -87,9 +92,9 @@ def test_co_location_is_added_to_the_runs_own_affinity() -> None:
         "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []},
     }
     run = run_of(stages={"all": {"affinity": affinity}})
-    assert co_location(run) == [near, SAME_NODE]
+    assert co_location(run) == [near, same_node("demo-workspace")]
     assert "nodeAffinity" in pod_of(run, 1, "Attack")["affinity"]
-    assert co_location(run) == [near, SAME_NODE]
+    assert co_location(run) == [near, same_node("demo-workspace")]
 
 
 def test_a_bucket_has_a_folder_of_the_runs_name_and_no_volume() -> None:
