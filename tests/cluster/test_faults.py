@@ -133,8 +133,8 @@ DOOMED = {
         r"raise resources\.limits\.memory of Evaluate",
         {"stages": {"all": pod_overrides(resources={"limits": {"memory": "120Mi"}})}},
     ),
-    "no-data": ("InvalidData", r"missing\.jsonl", {}),
-    "torn-data": ("InvalidData", r"torn\.jsonl:2", {}),
+    "no-data": ("BadData", r"missing\.jsonl", {}),
+    "torn-data": ("BadData", r"torn\.jsonl:2", {}),
     "no-room": (
         "WorkspaceFull",
         r"full",

@@ -49,7 +49,7 @@ class DataFault(StageError):
     """What was read is not what was expected; reading it again changes nothing."""
 
     exit_code = 65
-    default_reason = "InvalidData"
+    default_reason = "BadData"
 
 
 class CorruptInput(DataFault):

@@ -1,7 +1,7 @@
 """Why an attempt failed, or never will begin, in words that say what to do.
 
 infrastructure   ImagePullFailed, Unschedulable, PodsNotCreated, PodNotStarted, OutOfMemory, PodLost, WorkspaceFull
-application      what the stage says of itself (InvalidData, ...), StageFailed, DeadlineExceeded
+application      what the stage says of itself (BadData, ...), StageFailed, DeadlineExceeded
 judge            JudgeUnavailable, as the stage says
 """
 

@@ -287,9 +287,9 @@ async def test_a_stage_that_fails_is_retried_when_its_time_has_come(
 async def test_bad_data_fails_the_run_at_once(server: ApiServer, operator: OperatorInHand, kubelet: Kubelet) -> None:
     await submit(server)
     await operator.settle()
-    await kubelet.fail(BASE, 65, report("Evaluate", "Failed", "InvalidData", "row 3 has no prompt: correct it"))
+    await kubelet.fail(BASE, 65, report("Evaluate", "Failed", "BadData", "row 3 has no prompt: correct it"))
     await operator.settle()
-    assert condition(server, "Failed")[:2] == ("True", "InvalidData")
+    assert condition(server, "Failed")[:2] == ("True", "BadData")
     assert "row 3 has no prompt: correct it" in condition(server, "Failed")[2]
 
 
