@@ -78,7 +78,9 @@ def stop(settings: Settings, name: str) -> None:
 
 
 def start(settings: Settings, name: str) -> None:
-    """Start one process of the cluster again."""
+    """Start one process of the cluster again. Raises BringUpError when the cluster is down."""
+    if not settings.kubeconfig.exists():
+        raise BringUpError(f"{name}: the cluster is down: `make cluster-up` starts all of it")
     programs = {tool: tools.binary(settings, tool) for tool in tools.NODE_TOOLS}
     _write_files(settings)
     processes.start(settings, components(settings, programs)[_known(name)])
