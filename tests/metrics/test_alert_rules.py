@@ -58,7 +58,19 @@ CASES = (
         },
         {"namespace": "safety", "monitor": "served", "set": "attacked", "judge": "words", "severity": "critical"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
+    ),
+    Case(
+        "HarmRateRegression",
+        {
+            # For two minutes there is no operator to scrape: that resolves nothing.
+            f"hardening_monitor_harm_rate_lower{{{FIGURE}}}": "_ 0.3x5 stale _ 0.3x5 0.05x20",
+            f"hardening_monitor_baseline_harm_rate_upper{{{FIGURE}}}": "_ 0.14x5 stale _ 0.14x30",
+            f"hardening_monitor_regressed{{{MONITOR}}}": "_ 1x5 stale _ 1x5 0x20",
+        },
+        {"namespace": "safety", "monitor": "served", "set": "attacked", "judge": "words", "severity": "critical"},
+        fires=("3m", "8m", "9m", "12m"),
+        silent=("0m", "25m"),
     ),
     Case(
         "HarmRateHigh",
@@ -68,14 +80,14 @@ CASES = (
         },
         {**ON_RUN, "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
     ),
     Case(
         "HarmRateHigh",
         {f"hardening_monitor_harm_rate_lower{{{FIGURE}}}": "0.05x5 0.2x5 0.05x5"},
         {"namespace": "safety", "monitor": "served", "set": "attacked", "judge": "words", "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
     ),
     Case(
         "OverRefusalHigh",
@@ -85,14 +97,14 @@ CASES = (
         },
         {**ON_RUN, "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
     ),
     Case(
         "OverRefusalHigh",
         {f'hardening_monitor_over_refusal_rate{{{MONITOR},judge="words"}}': "0.1x5 0.3x5 0.1x5"},
         {"namespace": "safety", "monitor": "served", "judge": "words", "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
     ),
     Case(
         "WinRateDropped",
@@ -111,7 +123,7 @@ CASES = (
         },
         {**ROUND, "set": "original", "judge": "words", "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "15m"),
+        silent=("3m", "19m"),
     ),
     Case(
         "JudgeUnwell",
@@ -119,7 +131,7 @@ CASES = (
         | {f'hardening_judge_errored_ratio{{{RUN},round="1",judge="words"}}': "0.9x20"},
         {**ROUND, "judge": "words", "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
     ),
     Case(
         "MetricJudgeDisagreement",
@@ -139,7 +151,7 @@ CASES = (
         },
         {**ROUND, "set": "attacked", "judge": "words", "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "14m"),
+        silent=("3m", "20m"),
     ),
     Case(
         "AttackDiversityLow",
@@ -158,6 +170,11 @@ CASES = (
             f'hardening_run_progress_ratio{{{RUN},round="1",stage="Attack"}}': "0+0.01x30 0.3x120 0.3+0.001x200",
             'hardening_run_phase{namespace="safety",run="asked",phase="AwaitingApproval",reason="x"}': "1x400",
             'hardening_run_last_activity_timestamp_seconds{namespace="safety",run="asked"}': "0x400",
+            # The operator's clock is five minutes ahead of Prometheus', or behind it.
+            'hardening_run_phase{namespace="safety",run="ahead",phase="Running",reason="x"}': "1x400",
+            'hardening_run_last_activity_timestamp_seconds{namespace="safety",run="ahead"}': "300+60x400",
+            'hardening_run_phase{namespace="safety",run="behind",phase="Running",reason="x"}': "1x400",
+            'hardening_run_last_activity_timestamp_seconds{namespace="safety",run="behind"}': "-300+60x400",
         },
         {**ON_RUN, "severity": "warning"},
         fires=("120m",),
@@ -183,7 +200,7 @@ CASES = (
         },
         {**ON_RUN, "reason": "GatesNotPassed", "severity": "warning"},
         fires=("8m",),
-        silent=("3m", "20m"),
+        silent=("3m", "25m"),
     ),
     Case(
         "ApprovalPending",
@@ -210,6 +227,13 @@ CASES = (
             'hardening_monitor_next_schedule_timestamp_seconds{namespace="safety",monitor="weekly"}': "604800x600",
             'hardening_monitor_last_check_timestamp_seconds{namespace="safety",monitor="weekly"}': "60x600",
             'hardening_monitor_last_success_timestamp_seconds{namespace="safety",monitor="weekly"}': "60x600",
+            # The operator's clock is five minutes ahead of Prometheus', or behind it.
+            'hardening_monitor_next_schedule_timestamp_seconds{namespace="safety",monitor="ahead"}': "360+60x600",
+            'hardening_monitor_last_check_timestamp_seconds{namespace="safety",monitor="ahead"}': "300+60x600",
+            'hardening_monitor_last_success_timestamp_seconds{namespace="safety",monitor="ahead"}': "300+60x600",
+            'hardening_monitor_next_schedule_timestamp_seconds{namespace="safety",monitor="behind"}': "-240+60x600",
+            'hardening_monitor_last_check_timestamp_seconds{namespace="safety",monitor="behind"}': "-300+60x600",
+            'hardening_monitor_last_success_timestamp_seconds{namespace="safety",monitor="behind"}': "-300+60x600",
         },
         {"namespace": "safety", "monitor": "served", "severity": "warning"},
         fires=("400m",),

@@ -57,8 +57,9 @@ def test_each_rule_can_be_switched_off() -> None:
 
 
 def test_a_rule_takes_another_severity_wait_and_threshold() -> None:
-    rule = rules(HarmRateHigh={"severity": "critical", "for": "10m", "threshold": 0.05})["HarmRateHigh"]
-    assert (rule["labels"], rule["for"]) == ({"severity": "critical"}, "10m")
+    chosen = {"severity": "critical", "for": "10m", "keepFiringFor": "1m", "threshold": 0.05}
+    rule = rules(HarmRateHigh=chosen)["HarmRateHigh"]
+    assert (rule["labels"], rule["for"], rule["keep_firing_for"]) == ({"severity": "critical"}, "10m", "1m")
     assert rule["expr"].count("> 0.05") == 2
     stalled = rules(RunStalled={"threshold": 7200})["RunStalled"]
     assert "> 7200)" in stalled["expr"]
@@ -138,3 +139,19 @@ def test_grafana_s_rules_name_the_data_source_the_folder_and_the_runbooks() -> N
     for name, value in (("$DATASOURCE", "prom-1"), ("$FOLDER", "Safety"), ("$RUNBOOKS", RUNBOOKS)):
         text = text.replace(name, value)
     assert document == json.loads(text)
+
+
+def test_grafana_s_rules_take_the_same_switches_and_thresholds() -> None:
+    changes = {"threshold": 0.05, "severity": "critical", "for": "10m", "keepFiringFor": "1m"}
+    chosen = {"HarmRateHigh": changes, "RunFailed": {"enabled": False}}
+    objects = rendered(grafanaAlerts={}, prometheusRule={"enabled": False, "rules": chosen})
+    [shipped] = [o for o in of_kind(objects, "ConfigMap") if o["metadata"]["name"].endswith("-grafana-alerts")]
+    [group] = yaml.safe_load(shipped["data"]["hardening-alerts.yaml"])["groups"]
+    managed = {rule["title"]: rule for rule in group["rules"]}
+    assert set(managed) == {alert.name for alert in ALERTS} - {"RunFailed"}
+    changed = managed["HarmRateHigh"]
+    assert (changed["for"], changed["keepFiringFor"]) == ("10m", "1m")
+    assert changed["labels"] == {"severity": "critical"}
+    by_prometheus = rules(**chosen)
+    for name, rule in managed.items():
+        assert rule["data"][0]["model"]["expr"] == by_prometheus[name]["expr"]

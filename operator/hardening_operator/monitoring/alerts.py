@@ -30,6 +30,9 @@ class Alert:
     severity: Literal["critical", "warning", "info"] = "warning"
     wait: str = "0m"
     """How long it must hold before it fires."""
+    linger: str = "5m"
+    """How long it goes on firing when it no longer holds: a failover or restart of the operator, which takes its series
+    away for less than that, resolves nothing."""
     threshold: float | None = None
 
     @property
@@ -200,6 +203,7 @@ ALERTS = (
         name="OperatorDown",
         severity="critical",
         wait="5m",
+        linger="0m",
         summary="The hardening operator is down",
         description="No operator leads: runs and monitors stand still. Running stages go on and save.",
         expression="absent(hardening_operator_leader == 1)",

@@ -87,6 +87,8 @@ def pivot(title: str, query: Query, column: str, row: str, unit: str, text: str 
 def numbers(title: str, queries: Sequence[Query], unit: str = "short", text: str = "", width: int = 4) -> Any:
     """Build a panel of single values, now."""
     panel = stat.Panel().graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.NONE)
+    if any("{{" in query.legend for query in queries):
+        panel = panel.text_mode(BigValueTextMode.VALUE_AND_NAME)
     return _instants(_framed(panel, title, unit, text, width, 4), queries)
 
 

@@ -19,6 +19,7 @@ def chart_rules() -> list[dict[str, Any]]:
             "alert": alert.name,
             "expr": alert.template,
             "for": alert.wait,
+            "keepFiringFor": alert.linger,
             "severity": alert.severity,
             **({"threshold": alert.threshold} if alert.threshold is not None else {}),
             "annotations": {"summary": alert.summary, "description": alert.description},
@@ -38,6 +39,7 @@ def prometheus_rules(runbooks: str = RUNBOOKS) -> dict[str, Any]:
                         "alert": alert.name,
                         "expr": alert.query,
                         "for": alert.wait,
+                        "keep_firing_for": alert.linger,
                         "labels": {"severity": alert.severity},
                         "annotations": _annotations(alert, runbooks),
                     }
@@ -89,6 +91,7 @@ def _grafana_rule(alert: Alert) -> dict[str, Any]:
             _grafana_query("B", "__expr__", condition),
         ],
         "for": alert.wait,
+        "keepFiringFor": alert.linger,
         "noDataState": "OK",
         "execErrState": "Error",
         "labels": {"severity": alert.severity},
