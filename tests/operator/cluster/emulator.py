@@ -23,10 +23,12 @@ from kmock._internal import enums, rendering
 PLURALS = {
     "hardening.dev/v1alpha1": ("hardeningruns", "hardeningmonitors", "promotionapprovals"),
     "batch/v1": ("jobs",),
-    "v1": ("pods", "configmaps", "services", "persistentvolumeclaims", "events"),
+    "v1": ("pods", "configmaps", "services", "persistentvolumeclaims", "events", "namespaces"),
     "networking.k8s.io/v1": ("networkpolicies",),
     "coordination.k8s.io/v1": ("leases",),
+    "apiextensions.k8s.io/v1": ("customresourcedefinitions",),
 }
+"""By version, among them the two kinds that kopf looks for before it does anything."""
 KINDS = {
     "hardeningruns": "HardeningRun",
     "hardeningmonitors": "HardeningMonitor",

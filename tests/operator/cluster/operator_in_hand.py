@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hardening_operator.cluster.api import KubernetesApi
+from hardening_operator.cluster.events import REASONS
 from hardening_operator.cluster.monitors import MonitorReconciler
 from hardening_operator.cluster.progress import Measured
 from hardening_operator.cluster.queue import MONITOR, RUN, Key
@@ -108,6 +109,7 @@ class OperatorInHand:
 
     def observe_events(self, namespace: str, events: Iterable[Event]) -> None:
         self.told += events
+        assert {event.reason for event in self.told} <= REASONS
 
     async def look(self, key: Key = FIRST) -> tuple[str, float | None]:
         """Look at a resource once, after the watch of Jobs has told what it has to tell."""
