@@ -91,8 +91,13 @@ def start(settings: Settings, name: str) -> None:
 
 
 def is_up(settings: Settings) -> bool:
-    """Whether every process runs and the API server answers."""
-    return all(processes.is_running(settings, name) for name in ORDER) and _api_answers(settings)
+    """Whether every process runs and the API server answers; on a busy machine that takes a while."""
+    if not all(processes.is_running(settings, name) for name in ORDER):
+        return False
+    with contextlib.suppress(BringUpError):
+        wait_for_api(settings)
+        return True
+    return False
 
 
 def kubectl(settings: Settings, *arguments: str, given: str | None = None) -> str:
