@@ -38,8 +38,11 @@ def read_metrics(text: str) -> Measured | None:
 
 
 def published(measured: Measured | None, told: Progress | None) -> tuple[float, float | None] | None:
-    """Return what the status should say: what it says now, until the ratio has moved by a quarter."""
+    """Return what the status should say: what it says now, until the ratio has moved by a quarter.
+
+    All of it is not told: the stage ends then, and that is written anyway. So a stage costs three writes of progress.
+    """
     before = told.ratio if told is not None else 0.0
-    if measured is not None and abs(measured.ratio - before) >= STEP:
+    if measured is not None and measured.ratio < 1.0 and abs(measured.ratio - before) >= STEP:
         return measured.ratio, measured.eta_seconds
     return (told.ratio, told.eta_seconds) if told is not None else None

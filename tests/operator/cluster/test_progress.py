@@ -46,6 +46,7 @@ def test_a_status_moves_by_quarters_only() -> None:
     assert published(Measured(0.5, 60.0), told) == (0.5, 60.0)
     assert published(Measured(0.2, 60.0), None) is None
     assert published(None, told) == (0.25, 90.0)
+    assert published(Measured(1.0, 0.0), told) == (0.25, 90.0)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hardening_api.status import StageName
 from hardening_operator.observed import STAGE_ORDER, StageKey
-from hardening_operator.resources import child_name, key_of
-from hardening_operator.resources.names import LONGEST_JOB, claim_name, service_name, stage_labels
+from hardening_operator.resources import check_job_name, check_of, child_name, key_of, rerun_name
+from hardening_operator.resources.names import LONGEST_JOB, check_labels, claim_name, service_name, stage_labels
 from tests.operator.resources.made import ALL_STAGES, child, children, run_of
 
 LONGEST_RUN = 52
@@ -128,3 +128,34 @@ def test_every_object_carries_the_labels_and_dies_with_its_run(round_number: int
         ]
     pod_labels = child(made, "Job")["spec"]["template"]["metadata"]["labels"]
     assert pod_labels == stage_labels("demo", key, 2) | {"hardening.dev/workspace": "demo-workspace"}
+
+
+TIMES = st.integers(1_700_000_000, 4_000_000_000)
+
+
+def test_a_check_s_job_tells_monitor_time_and_from_the_second_on_the_attempt() -> None:
+    assert check_job_name("nightly-1772420400", 1) == "nightly-1772420400"
+    assert check_job_name("nightly-1772420400", 2) == "nightly-1772420400-a2"
+    assert rerun_name("nightly", "nightly-1772420400") == "nightly-rerun-1772420400"
+    assert re.fullmatch(r"a{28}-[0-9a-f]{8}-1772420400-a12", check_job_name(f"{'a' * 52}-1772420400", 12))
+
+
+@given(RUN_NAMES, TIMES, ATTEMPTS)
+def test_names_of_checks_and_reruns_are_valid_and_as_short_as_a_run_s(monitor: str, time: int, attempt: int) -> None:
+    check = f"{monitor}-{time}"
+    for name in (check_job_name(check, attempt), rerun_name(monitor, check)):
+        assert LABEL.fullmatch(name)
+        assert len(name) <= LONGEST_JOB
+
+
+@given(RUN_NAMES, TIMES, ATTEMPTS, RUN_NAMES, KEYS, ATTEMPTS)
+def test_a_check_is_never_named_like_a_stage(monitor: str, time: int, a: int, run: str, key: StageKey, b: int) -> None:
+    assert check_job_name(f"{monitor}-{time}", a) != child_name(run, key, b)
+
+
+@given(RUN_NAMES, TIMES, ATTEMPTS)
+def test_a_check_s_labels_tell_it_and_are_no_stage_s(monitor: str, time: int, attempt: int) -> None:
+    labels = check_labels(monitor, f"{monitor}-{time}", attempt)
+    assert check_of(labels) == (f"{monitor}-{time}", attempt)
+    assert key_of(labels) is None
+    assert check_of(stage_labels(monitor, StageKey(0, "Evaluate"), attempt)) is None
