@@ -1,4 +1,4 @@
-"""A real Prometheus on the loopback device that scrapes real expositions of the collector and of a stage."""
+"""A real Prometheus on the loopback device."""
 
 from __future__ import annotations
 
@@ -55,6 +55,42 @@ class Prometheus:
         raise AssertionError(f"{expression} did not return {count} series in {PATIENCE_SECONDS:.0f} s")
 
 
+class Server:
+    """A Prometheus in a folder of its own; stopped and started again, it goes on with what it had."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self._folder, self._port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.api = Prometheus(self._port)
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(dict(config)))
+
+    def start(self) -> None:
+        """Start it; `api.wait_for` waits until it answers."""
+        command = [
+            "prometheus",
+            "--config.file=prometheus.yaml",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+            "--storage.tsdb.path=data",
+        ]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+            self._process = None
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 @contextmanager
 def running(folder: Path, targets: Mapping[int, dict[str, str]], rules: Mapping[str, Any]) -> Iterator[Prometheus]:
     """Run Prometheus in ``folder``; it scrapes each port of ``targets`` every second, with these labels added."""
@@ -71,20 +107,9 @@ def running(folder: Path, targets: Mapping[int, dict[str, str]], rules: Mapping[
             for port, labels in targets.items()
         ],
     }
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        "prometheus",
-        "--config.file=prometheus.yaml",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--storage.tsdb.path=data",
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            yield Prometheus(port)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    server = Server(folder, config)
+    server.start()
+    try:
+        yield server.api
+    finally:
+        server.stop()

@@ -172,3 +172,14 @@ def test_what_an_alert_says_is_whole_and_names_its_runbook(prometheus: Prometheu
         f"the lower bound of the harm rate is {100 * attacked['harmRate']['lower']:.4g}%, above the upper bound at "
         "promotion, in consecutive checks."
     )
+
+
+def test_the_dashboard_can_be_drawn_from_what_prometheus_has(prometheus: Prometheus, tmp_path: Path) -> None:
+    from tests.metrics.picture import Source, draw_dashboard
+
+    variables = {"namespace": ".+", "run": RUNS[0], "judge": "refusal-pattern", "monitor": "regressed"}
+    now = datetime.now(UTC).timestamp()
+    pictures = draw_dashboard(Source(prometheus, variables, now - 15, now), tmp_path / "dashboard")
+    rows = ["all-runs", "run-verdict", "run-figures-by-round", "run-stages", "run-training", "monitor"]
+    assert [path.name for path in pictures] == [f"dashboard-{row}.png" for row in rows]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)

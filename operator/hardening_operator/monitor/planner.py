@@ -136,15 +136,15 @@ def _due(draft: MonitorDraft) -> datetime | None:
     """Return the time of the check to start now, if one is due; forget times that passed too long ago."""
     schedule = Schedule(draft.spec.schedule, draft.spec.time_zone)
     since = datetime.fromisoformat(draft.last_schedule or draft.since)
-    asked = draft.observed.asked_at
+    asked = draft.observed.asked_at.replace(microsecond=0) if draft.observed.asked_at is not None else None
     try:
         draft.next_due = None if draft.spec.suspend else schedule.next_after(draft.now)
         latest = schedule.latest(since, draft.now)
     except NeverDue as never:
         draft.source = NotReady("InvalidSchedule", f"spec.schedule: {never}: expected a schedule with a next time")
         return None
-    if asked is not None and since < asked.replace(microsecond=0) <= draft.now:
-        return asked.replace(microsecond=0)
+    if asked is not None and asked <= draft.now and (draft.last_schedule is None or since < asked):
+        return asked
     deadline = draft.spec.starting_deadline_seconds
     if latest is not None and deadline is not None and (draft.now - latest).total_seconds() > deadline:
         if not draft.spec.suspend:

@@ -219,6 +219,13 @@ def test_a_check_can_be_asked_for_apart_from_the_schedule(world: World) -> None:
     assert world.started[1:] == [f"{due(2)}/1"]
 
 
+def test_a_check_can_be_asked_for_before_the_monitor_was_ever_seen() -> None:
+    world = World(monitor_of(), now=NIGHT + timedelta(seconds=1, microseconds=1), asked_at=NIGHT)
+    world.plan()
+    world.plan()
+    assert world.started == [f"nightly-{int(NIGHT.timestamp())}/1"]
+
+
 def test_a_schedule_without_a_date_is_not_ready() -> None:
     world = World(monitor_of(schedule="0 0 31 2 *"))
     world.plan()
