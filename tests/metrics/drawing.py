@@ -224,7 +224,8 @@ def _states(axes: Axes, panel: dict[str, Any], answers: Answers, span: Span) -> 
 def _clock(axes: Axes, span: Span) -> None:
     count = 4
     marks = [span[0] + (span[1] - span[0]) * (index + 0.5) / count for index in range(count)]
-    axes.set_xticks(marks, [f"{datetime.fromtimestamp(mark, UTC):%H:%M}" for mark in marks])
+    form = "%H:%M" if span[1] - span[0] > count * 60 else "%H:%M:%S"
+    axes.set_xticks(marks, [datetime.fromtimestamp(mark, UTC).strftime(form) for mark in marks])
 
 
 def _finish(axes: Axes, unit: str) -> None:
@@ -241,7 +242,8 @@ def _finish(axes: Axes, unit: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 6, 10] if unit == "s" else None))
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles[:7], labels[:7], loc="upper left", bbox_to_anchor=(-0.09, -0.1), ncols=4, frameon=False,
+        left = -0.45 / (axes.get_position().width * axes.figure.get_figwidth())
+        axes.legend(handles[:7], labels[:7], loc="upper left", bbox_to_anchor=(left, -0.1), ncols=4, frameon=False,
                     fontsize=SMALL, labelcolor=TEXT, handlelength=1.2, columnspacing=1.0, borderpad=0)  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,8 @@ import yaml
 
 from hardening_operator.monitoring.alerts import ALERTS
 from hardening_operator.monitoring.rules import grafana_rules, prometheus_rules
-from tests.chart.helm import CHART, NAMESPACE, Object, of_kind, one, refusal, render
+from tests.chart.helm import CHART, NAMESPACE, ROOT, Object, find_tool, of_kind, one, refusal, render
+from tests.support.pages import blocks, commands
 
 KINDS = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard", "grafanaAlerts")
 RUNBOOKS = "https://runbooks.example/hardening"
@@ -155,3 +157,17 @@ def test_grafana_s_rules_take_the_same_switches_and_thresholds() -> None:
     by_prometheus = rules(**chosen)
     for name, rule in managed.items():
         assert rule["data"][0]["model"]["expr"] == by_prometheus[name]["expr"]
+
+
+def test_the_page_s_commands_make_rule_files_of_both_kinds(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "monitoring.md"
+    shown = [command for block in blocks(page) if block.language == "console" for command in commands(block)]
+    (tmp_path / "charts").symlink_to(CHART.parent)
+    path = f"{Path(find_tool('helm')).parent}:{os.environ['PATH']}"
+    for command in shown:
+        if command.text.startswith("helm template "):
+            subprocess.run(["bash", "-ec", command.text], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    [group] = yaml.safe_load((tmp_path / "hardening-rules.yaml").read_text())["groups"]
+    assert [group] == prometheus_rules()["groups"]
+    [managed] = yaml.safe_load((tmp_path / "hardening-alerts.yaml").read_text())["groups"]
+    assert [rule["title"] for rule in managed["rules"]] == [alert.name for alert in ALERTS]

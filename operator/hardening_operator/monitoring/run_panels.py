@@ -30,7 +30,7 @@ def verdicts() -> list[Any]:
         rows(
             "Gates",
             [
-                Query(f"max by (round, gate, verdict) (hardening_gate_verdict{{{RUN}}})", "verdict given"),
+                Query(f"max by (round, gate, verdict) (hardening_gate_verdict{{{RUN}}})", ""),
                 Query(f"max by (round, gate) (hardening_gate_value{{{RUN}}})", "compared"),
                 Query(f"max by (round, gate) (hardening_gate_limit{{{RUN}}})", "limit"),
             ],
