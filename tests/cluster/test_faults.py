@@ -134,7 +134,7 @@ DOOMED = {
         {"stages": {"all": pod_overrides(resources={"limits": {"memory": "120Mi"}})}},
     ),
     "no-data": ("BadData", r"missing\.jsonl", {}),
-    "torn-data": ("BadData", r"torn\.jsonl:2", {}),
+    "torn-data": ("BadData", r"torn\.jsonl: line 2", {}),
     "no-room": (
         "WorkspaceFull",
         r"full",

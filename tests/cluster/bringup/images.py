@@ -158,6 +158,7 @@ def _import(settings: Settings, layout: Path, reference: str) -> None:
 def _forget_older(settings: Settings, layout: Path, repository: str) -> None:
     """Keep the newest images of a repository, here, in buildah's storage and in containerd."""
     index = _index(layout)
+    index["manifests"] = [item for item in index["manifests"] if _name(item)]
     names = [_name(item) for item in index["manifests"] if _name(item).startswith(f"{repository}:")]
     for reference in names[:-_KEPT]:
         index["manifests"] = [item for item in index["manifests"] if _name(item) != reference]
@@ -185,7 +186,8 @@ def _index(layout: Path) -> dict[str, Any]:
 
 
 def _name(entry: dict[str, Any]) -> str:
-    return str(entry["annotations"]["org.opencontainers.image.ref.name"])
+    """Empty for an image whose name another one took."""
+    return str(entry.get("annotations", {}).get("org.opencontainers.image.ref.name", ""))
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
