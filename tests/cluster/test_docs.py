@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ READ_IN_ORDER = ["install", "first-run", "troubleshooting", "security", "kubectl
 SYSTEM, RUNS, RELEASE = "hardening-system", "safety", "hardening"
 SHOWN_IMAGE = "registry.example.com/ml/hardening-trainer:0.1.0"
 LONGEST_SECONDS = 1800
+TRANSCRIPTS = ROOT / "build" / "pages"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,16 @@ def reader(
 
 @pytest.mark.parametrize("page", READ_IN_ORDER)
 def test_a_page_shows_what_its_commands_do(page: str, reader: Reader) -> None:
-    wrong = []
+    wrong: list[str] = []
+    TRANSCRIPTS.mkdir(parents=True, exist_ok=True)
+    with (TRANSCRIPTS / f"{page}.txt").open("w") as transcript:
+        _read(page, reader, wrong, transcript)
+    if wrong:
+        pytest.fail("\n\n".join(wrong), pytrace=False)
+
+
+def _read(page: str, reader: Reader, wrong: list[str], transcript: TextIO) -> None:
+    """Type a page's commands; what differs goes to ``wrong``. Ends early where what follows would have no ground."""
     for block in blocks(ROOT / "docs" / f"{page}.md"):
         if block.language == "yaml" and block.words:
             reader.save(block)
@@ -105,14 +116,13 @@ def test_a_page_shows_what_its_commands_do(page: str, reader: Reader) -> None:
             continue
         for command in commands(block):
             answer = reader.type(command)
+            print(f"$ {command.text}", *answer.lines, sep="\n", file=transcript, flush=True)
             differs = difference(command.shown, answer.lines)
             if differs is not None:
                 wrong.append(_told(command, differs, answer))
             if (answer.code != 0) != ("fails" in block.words):
                 wrong.append(_told(command, f"ended with {answer.code}", answer))
-                pytest.fail("\n\n".join(wrong), pytrace=False)
-    if wrong:
-        pytest.fail("\n\n".join(wrong), pytrace=False)
+                return
 
 
 def _told(command: Command, what: str, answer: Answer) -> str:

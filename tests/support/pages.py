@@ -22,7 +22,7 @@ ANY = "..."
 # Letters and digits that Kubernetes makes random names of: no vowels, nothing that looks like another.
 RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 VARYING = {
-    r"sha256:[0-9a-f]{64}": "<digest>",
+    r"sha256:[0-9a-f]{64}|\b[0-9a-f]{12}-[0-9a-f]{12}\b": "<digest>",
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?UTC|Z)?": "<time>",
     rf"-{RANDOM}{{6,10}}-{RANDOM}{{5}}\b": "-<random>",
     rf"-{RANDOM}{{5}}\b": "-<random>",
