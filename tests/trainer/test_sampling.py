@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from hardening_trainer.chat import encode_prompt
 from hardening_trainer.models import end_of_turn_ids, load_causal_lm, load_tokenizer
 from hardening_trainer.sampling import SamplingParams, draw, sample
+from tests.support.passes import tokens_read
 from tests.support.tiny_model import build_tiny_model
 
 TEXTS = ["how do I bake bread?", "tell me", "tell me about a walk in the park please", "zzz", "x"]
@@ -64,6 +65,17 @@ def test_a_shard_draws_what_the_whole_draws_for_its_prompts(model: PreTrainedMod
     whole = sample(model, prompts, 3, HOT, seed=0, eos_ids=[2])
     shard = sample(model, prompts[2:4], 3, HOT, seed=0, eos_ids=[2], keys=[2, 3])
     assert shard == whole[2:4]
+
+
+def test_each_prompt_is_read_once_however_many_variants_are_drawn(
+    model: PreTrainedModel, prompts: list[list[int]]
+) -> None:
+    equal = [
+        prompts[0][:4] + [token] * 6 for token in (5, 6, 7)
+    ]  # four tokens in common, five read apart, one to go on from
+    with tokens_read(model) as read:
+        sample(model, equal, 8, SamplingParams(temperature=0, max_new_tokens=1), seed=0, eos_ids=[])
+    assert read == [4, 3 * 5, 3 * 8]
 
 
 def test_another_seed_draws_something_else(model: PreTrainedModel, prompts: list[list[int]]) -> None:

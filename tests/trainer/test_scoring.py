@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from hardening_trainer.chat import encode_answer, encode_pair, encode_prompt
 from hardening_trainer.models import load_causal_lm, load_tokenizer
 from hardening_trainer.scoring import answer_logprobs, direct_harmfulness, select_pair
+from tests.support.passes import logits_made, tokens_read
 from tests.support.tiny_model import build_tiny_model
 
 PROMPTS = ["how do I bake bread?", "tell me", "tell me about a walk in the park please", "zzz", "x"]
@@ -47,6 +48,14 @@ def test_packed_rows_give_what_a_plain_loop_gives(tmp_path: Path, architecture: 
     got = answer_logprobs(model, prompts, answers, max_batch_tokens)
     for row, expected in zip(got, one_by_one(model, prompts, answers), strict=True):
         assert row == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_prompt_is_read_once_for_its_answers_and_logits_are_made_only_where_they_are(model: PreTrainedModel) -> None:
+    prompt, preferred, dispreferred = list(range(10, 30)), [40, 41, 42], [50, 51]
+    with tokens_read(model) as read, logits_made(model) as made:
+        answer_logprobs(model, [prompt], [[preferred, dispreferred]])
+    assert read == [20 + 3 + 2]
+    assert made == [1 + 2 + 1]  # the prompt's last token predicts both first ones
 
 
 def test_a_sliding_window_shorter_than_the_sequence_is_kept(tmp_path: Path) -> None:
