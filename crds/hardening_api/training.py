@@ -46,8 +46,9 @@ class Attacker(Contract):
 class Scoring(Contract):
     """Direct harmfulness R and the selection made from it."""
 
-    alpha: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Weight of the reference term. At 1 R is zero everywhere while defender = reference (round 1)"""
+    alpha: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Weight of the reference term. Below 1: in round 1 the defender is its own reference, so at 1 R would be zero for
+    every variant, and above 1 their order would be turned round."""
     length_normalize: bool = False
     """Divide each log-probability by its number of answer tokens."""
     epsilon: Annotated[float, Field(ge=0, le=1e6)] = 0.1

@@ -222,6 +222,7 @@ FAULTS = [
     Fault("spec.data.preferences.format", "transcripts", "spec.data.preferences.format", '"transcripts"'),
     Fault("spec.data.evaluation.harmful", "", "spec.data.evaluation.harmful", "nothing"),
     Fault("spec.scoring.alpha", "-0.1", "spec.scoring.alpha", "-0.1"),
+    Fault("spec.scoring.alpha", "1", "spec.scoring.alpha", "1"),
     Fault("spec.scoring.alpha", ".nan", "spec.scoring.alpha", "NaN", "Elsewhere"),
     Fault("spec.scoring.alpha", ".inf", "spec.scoring.alpha", "Infinity", "Elsewhere"),
     Fault("spec.training.beta", "0", "spec.training.beta", "0"),

@@ -280,18 +280,6 @@ def test_without_alpha_only_chosen_variants_are_read_by_another_reference(
     assert len(known) == finished.result["score"]["pairs"]["attacked"]
 
 
-def test_alpha_one_on_the_defenders_own_reference_warns_that_r_is_zero(
-    setting: Setting, done: Setting, tmp_path: Path
-) -> None:
-    copied(setting, done)
-    finished = run(setting.score(alpha=1.0), tmp_path / "home")
-    assert finished.code == 0
-    assert "alpha is 1" in finished.result["message"]
-    assert "alpha is 1" in finished.log
-    scored, total, squares = finished.result["score"]["directHarmfulness"]
-    assert (scored > PROMPTS, total, squares) == (True, 0, 0)
-
-
 def test_a_corrupted_table_is_refused_before_any_model_loads(setting: Setting, done: Setting, tmp_path: Path) -> None:
     copied(setting, done)
     file = setting.workspace / setting.attack().folder / "variants.parquet"

@@ -10,7 +10,6 @@ defender pass: all valid variants -> R -> selection -> reference pass: what was 
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,16 +29,9 @@ from hardening_trainer.selection import Selected, companions, select, times
 from hardening_trainer.stages.attack import TABLE
 from hardening_trainer.tables import PAIRS, SCORES, VARIANTS, read_table, write_table
 
-log = logging.getLogger(__name__)
-
 Row = dict[str, Any]
 Key = tuple[int, int]
 """(position of the prompt, index of the variant)."""
-
-ZERO_BY_DESIGN = (
-    "alpha is 1 and the defender is its own reference: R is 0 for every variant, so no variant outranks another: "
-    "set scoring.alpha below 1 (0 needs no reference)"
-)
 
 
 @dataclass(frozen=True)
@@ -57,11 +49,6 @@ def run(context: StageContext) -> StageResult:
     assert config is not None  # noqa: S101  # the contract: the section of the stage is given
     rows = read_table(context.inputs.stage(config.attack) / TABLE, VARIANTS)
     models = Models(*(context.model(one) for one in (config.defender, config.reference, config.attacker_reference)))
-    warning = (
-        ZERO_BY_DESIGN if config.scoring.alpha == 1 and models.defender.digest == models.reference.digest else None
-    )
-    if warning:
-        log.warning("%s", warning)
     scorer = _Scorer(context, config, models, rows)
     scores = scorer.score_variants()
     selected, dropped = _select(rows, {key: row["direct_harmfulness"] for key, row in scores.items()}, config)
@@ -82,7 +69,6 @@ def run(context: StageContext) -> StageResult:
         round=context.config.round,
         shard=context.config.shard,
         outcome="Succeeded",
-        message=warning,
         score=sums,
     )
 
