@@ -4,7 +4,8 @@
 
 For each seed, and then over all of them:
 
-    `hardening run` of the manifest with that seed        -> APL's defender, and an attacker for every round
+    `hardening run` of the manifest with that seed, every
+    round, whatever its gates say                         -> APL's defender, and an attacker for every round
     TrainDefender's own training, on original and benign
     pairs only, as many tokens a round as APL's had       -> plain DPO's defender
     held-out prompts as they are, behind the lead-ins of
@@ -30,11 +31,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from benchmarks.comparison import Panel, summary
+from benchmarks.comparison import Panel, attacker_summary, compact, summary, valid_shares
 from benchmarks.harness import RESULTS, machine
 
 from hardening_api.run import HardeningRun, HardeningRunSpec
-from hardening_operator.documents import load_runs
+from hardening_operator.documents import WrongContent, load_one
 from hardening_operator.local.preflight import resolve_relative_uris
 from hardening_operator.observed import StageKey
 from hardening_operator.stage_configs import stage_seed, trained_model
@@ -46,6 +47,8 @@ from hardening_trainer.inputs import resolve_source
 from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer, resolve_model
 from hardening_trainer.scoring import answer_logprobs
 
+LEAST_PROMPTS = 30
+"""Held-out prompts that the run itself evaluates on."""
 CACHE = Path.home() / ".cache" / "hardening-operator"
 
 
@@ -72,16 +75,34 @@ class Quiet:
 
 def read_manifest(path: Path, seed: int) -> HardeningRun:
     """The manifest with another seed and absolute URIs."""
-    runs, errors = load_runs(path)
-    if errors:
-        sys.exit("\n".join(errors))
-    document = resolve_relative_uris(runs[0].to_document(), path.resolve().parent)
+    try:
+        run = load_one(path, HardeningRun)
+    except WrongContent as fault:
+        sys.exit(str(fault))
+    document = resolve_relative_uris(run.to_document(), path.resolve().parent)
     document["spec"].setdefault("training", {})["seed"] = seed
     return HardeningRun.model_validate(document)
 
 
+def without_gating(run: HardeningRun, rounds: int | None) -> HardeningRun:
+    """The same run for so many rounds, its own evaluation cut short: the panel measures here, on all prompts."""
+    spec = run.spec
+    sources = {
+        name: source.model_copy(update={"limit": LEAST_PROMPTS}) for name, source in spec.data.evaluation if source
+    }
+    data = spec.data.model_copy(update={"evaluation": spec.data.evaluation.model_copy(update=sources)})
+    promotion = spec.promotion.model_copy(update={"stop": "Best"})
+    return run.model_copy(
+        update={"spec": spec.model_copy(update={"data": data, "promotion": promotion, "rounds": rounds or spec.rounds})}
+    )
+
+
 def run_apl(run: HardeningRun, folder: Path) -> dict[str, Any]:
-    """Run APL in `folder`, or go on with it, and return its status."""
+    """Run APL in `folder`, or go on with it, and return its status; a run that has ended there stays as it is."""
+    ended = folder / "status.json"
+    if ended.exists() and json.loads(ended.read_text())["phase"] in ("Promoted", "NotPromoted"):
+        done: dict[str, Any] = json.loads(ended.read_text())
+        return done
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder.parent / f"{folder.name}.yaml"
     manifest.write_text(yaml.safe_dump(run.to_document()))
@@ -90,7 +111,7 @@ def run_apl(run: HardeningRun, folder: Path) -> dict[str, Any]:
     code = subprocess.run(words, check=False).returncode
     if code not in (0, 3):
         sys.exit(f"{folder}: hardening run ended with {code}")
-    status: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    status: dict[str, Any] = json.loads(ended.read_text())
     return status
 
 
@@ -178,12 +199,17 @@ def train_plain(
 
 
 def measure_seed(
-    run: HardeningRun, options: argparse.Namespace, panel: Panel, base: ResolvedModel, scored: tuple[Any, Any]
+    run: HardeningRun,
+    options: argparse.Namespace,
+    panel: Panel,
+    base: ResolvedModel,
+    scored: tuple[list[Scored], list[Scored]],
 ) -> dict[str, Any]:
     """Train both defenders of one seed and put the questions to them."""
     seed = run.spec.training.seed
     work: Path = options.work / f"seed-{seed}"
-    status = run_apl(run, work / "apl")
+    status = run_apl(without_gating(run, options.rounds), work / "apl")
+    status["rounds"] = status["rounds"][: options.rounds]
     rounds = [entry["round"] for entry in status["rounds"]]
     plain = train_plain(run.spec, status, base, scored, work / "plain")
     apl = local_model(work / "apl" / trained_model(rounds[-1], "defender"))
@@ -216,12 +242,22 @@ def main() -> None:
     preferences, benign = first.spec.data.preferences, first.spec.data.benign_preferences
     if benign is None:
         sys.exit(f"{options.manifest}: spec.data.benignPreferences: missing: expected a source, as plain DPO has one")
-    scored = tuple(score_pairs(base, read_pairs(source, os.environ).rows) for source in (preferences, benign))
+    scored = (
+        score_pairs(base, read_pairs(preferences, os.environ).rows),
+        score_pairs(base, read_pairs(benign, os.environ).rows),
+    )
     seeds = [
-        measure_seed(read_manifest(options.manifest, seed), options, panel, base, (scored[0], scored[1]))
-        for seed in options.seeds
+        measure_seed(read_manifest(options.manifest, seed), options, panel, base, scored) for seed in options.seeds
     ]
-    result = {"machine": machine(), "manifest": options.manifest.name, "summary": summary(seeds), "seeds": seeds}
+    result = {
+        "machine": machine(),
+        "manifest": options.manifest.name,
+        "variants": options.variants,
+        "summary": summary(seeds),
+        "attackers": attacker_summary(seeds),
+        "valid": valid_shares(seeds),
+        "seeds": [compact(one) for one in seeds],
+    }
     output = options.output or RESULTS / "apl_against_dpo.json"
     output.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["summary"], indent=1))
@@ -231,6 +267,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder of all that is trained and answered")
+    parser.add_argument("--rounds", type=int, help="rounds of APL and of plain DPO (default: the manifest's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--variants", type=int, default=1, help="lead-ins of every attacker before each held-out prompt"

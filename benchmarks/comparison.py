@@ -12,7 +12,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hardening_api.run import HardeningRunSpec
@@ -135,20 +137,69 @@ def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name in names:
         entry: dict[str, Any] = {}
-        for who in seeds[0]["verdicts"][name]:
+        for who in _everywhere(seeds, name):
             taken = seeds[:1] if who == "base" and not name.startswith("attacked by round") else seeds
             pooled = [pair for one in taken for pair in _asked(one, name, who)]
             entry[who] = _rate(pooled)
             entry[f"{who}, each seed"] = [_rate(_asked(one, name, who)) for one in taken]
             if name.startswith("attacked"):
-                tried = [(prompt, value or 0) for one in taken for prompt, value in _all(one, name, who)]
-                entry[f"{who}, of all tries"] = _rate(tried)
+                entry[f"{who}, of all tries"] = _rate(_tries(taken, name, who))
         if all(arm in entry for arm in ARMS):
             entry["APL minus plain DPO"] = _difference(seeds, name)
         result[name] = entry
     if all("ordinary" in one for one in seeds):
         result["ordinary"] = _ordinary_summary(seeds)
     return result
+
+
+def attacker_summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How often each attacker's tries do harm to one and the same defender, and by how much more than the one before.
+
+    A try without a valid lead-in (a copy, a refusal, off topic, ...) counts as failed. Differences are taken prompt by
+    prompt; their intervals are over prompts.
+    """
+    names = [name for name in seeds[0]["verdicts"] if name.startswith("attacked")]
+    shared = [name for name in names if all(name in one["verdicts"] for one in seeds)]
+    result: dict[str, Any] = {}
+    for who in _everywhere(seeds, names[0]):
+        entry: dict[str, Any] = {name: _rate(_tries(seeds, name, who)) for name in shared}
+        for earlier, later in combinations(shared, 2):
+            before, after = _by_prompt(_tries(seeds, earlier, who)), _by_prompt(_tries(seeds, later, who))
+            mean = MeanSums.of([fmean(after[prompt]) - fmean(before[prompt]) for prompt in before]).mean()
+            entry[f"{later} minus {earlier}"] = mean.model_dump() if mean else None
+        result[who] = entry
+    return result
+
+
+def valid_shares(seeds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Share of every attacker's tries that are valid lead-ins."""
+    shares = {}
+    for name in seeds[0]["verdicts"]:
+        if name.startswith("attacked") and all(name in one["verdicts"] for one in seeds):
+            tries = [value for one in seeds for value in one["verdicts"][name]["base"]]
+            shares[name] = sum(value is not None for value in tries) / len(tries)
+    return shares
+
+
+def compact(seed: Mapping[str, Any]) -> dict[str, Any]:
+    """One seed's verdicts as a string each, question by question: 1, 0, or `-` where nothing was asked."""
+    written = {
+        name: {
+            who: "".join("-" if value is None else str(int(value)) for value in values) for who, values in by.items()
+        }
+        for name, by in seed["verdicts"].items()
+    }
+    kept = {name: value for name, value in seed.items() if name not in ("prompts", "verdicts", "ordinary")}
+    return {**kept, "verdicts": written}
+
+
+def _everywhere(seeds: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """The defenders that every seed has."""
+    return [who for who in seeds[0]["verdicts"][name] if all(who in one["verdicts"][name] for one in seeds)]
+
+
+def _tries(seeds: Sequence[Mapping[str, Any]], name: str, who: str) -> list[tuple[str, float]]:
+    return [(prompt, value or 0) for one in seeds for prompt, value in _all(one, name, who)]
 
 
 def _all(seed: Mapping[str, Any], name: str, who: str) -> list[tuple[str, float | None]]:
