@@ -29,6 +29,7 @@ def chart(helm: Helm, admin: Kubectl, images: dict[str, str]) -> Iterator[list[s
 
 def left(admin: Kubectl) -> set[str]:
     """All that has the release's label, and all that is in its namespace but for what is in every namespace."""
+    admin.within(SYSTEM)("wait", "pods", "--all", "--for=delete", "--timeout=60s")  # helm does not wait for these
     labelled = named(admin, kinds(admin), "--all-namespaces", f"--selector=app.kubernetes.io/instance={RELEASE}")
     inside = named(admin.within(SYSTEM), kinds(admin, "--namespaced"))
     return labelled | inside - {"serviceaccount/default", "configmap/kube-root-ca.crt"}

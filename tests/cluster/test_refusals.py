@@ -67,3 +67,37 @@ def test_the_operator_has_the_rights_it_needs_and_no_others(
     ]
     user = f"system:serviceaccount:{operator.namespace}:{account}"
     assert shared.can_i(verb, resource, user) is allowed
+
+
+PEOPLE = [
+    ("viewer", "list", "hardeningruns.hardening.dev", True),
+    ("viewer", "create", "hardeningruns.hardening.dev", False),
+    ("viewer", "get", "secrets", False),
+    ("editor", "create", "hardeningruns.hardening.dev", True),
+    ("editor", "delete", "hardeningmonitors.hardening.dev", True),
+    ("editor", "create", "promotionapprovals.hardening.dev", False),
+    ("editor", "patch", "hardeningruns.hardening.dev/status", False),
+    ("approver", "create", "promotionapprovals.hardening.dev", True),
+    ("approver", "delete", "promotionapprovals.hardening.dev", False),
+    ("approver", "create", "hardeningruns.hardening.dev", False),
+]
+
+
+@pytest.mark.parametrize(("role", "verb", "resource", "allowed"), PEOPLE)
+def test_people_may_do_what_their_role_is_for(
+    shared: Kubectl, operator: Release, role: str, verb: str, resource: str, allowed: bool
+) -> None:
+    user = f"the-{role}"
+    binding = ["rolebinding", user, f"--clusterrole={operator.name}-hardening-operator-{role}", f"--user={user}"]
+    shared("apply", "-f", "-", given=shared("create", *binding, "--dry-run=client", "--output=yaml"))
+    assert shared.can_i(verb, resource, user) is allowed
+
+
+@pytest.mark.parametrize(("role", "allowed"), [("view", False), ("edit", True), ("admin", True)])
+def test_the_clusters_own_roles_gain_the_rights(
+    shared: Kubectl, operator: Release, admin: Kubectl, role: str, allowed: bool
+) -> None:
+    rules = admin.get("clusterrole", role)["rules"]
+    ours = [rule for rule in rules if rule.get("apiGroups") == ["hardening.dev"]]
+    assert any("list" in rule["verbs"] and "hardeningruns" in rule["resources"] for rule in ours)
+    assert any("create" in rule["verbs"] and "hardeningruns" in rule["resources"] for rule in ours) is allowed

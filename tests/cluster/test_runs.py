@@ -74,7 +74,8 @@ def test_a_run_with_shards_and_two_nodes_is_promoted_and_no_text_leaves_its_work
         assert jobs[f"first-r1-{stage}"]["status"]["succeeded"] == 2
         assert gpus(jobs[f"first-r1-{stage}"]) == "1"
     assert all(job["status"].get("failed", 0) == 0 for job in jobs.values())
-    assert "gloo" in space("logs", "-l", "hardening.dev/stage=train-defender", "--tail=-1")
+    training = space("logs", "-l", "hardening.dev/stage=train-defender", "--tail=-1")
+    assert "ZeRO-2 in 2 processes over gloo" in training
 
     verified, written = verify(space, "first", images["trainer"])
     assert verified["wrong"] == []

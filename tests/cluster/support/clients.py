@@ -96,10 +96,13 @@ class Kubectl:
         raise AssertionError(f"{target}: {what}: not within {seconds} s {said}")
 
     def can_i(self, verb: str, resource: str, user: str) -> bool:
-        """`kubectl auth can-i VERB RESOURCE --as=USER`; a service account is `system:serviceaccount:NAMESPACE:NAME`."""
-        done = subprocess.run(
-            self.argv("auth", "can-i", verb, resource, f"--as={user}"), capture_output=True, text=True, check=False
-        )
+        """`kubectl auth can-i VERB RESOURCE --as=USER`; a service account is `system:serviceaccount:NAMESPACE:NAME`.
+
+        RESOURCE may be of a resource's part, such as `pods/exec`.
+        """
+        kind, _, part = resource.partition("/")  # kubectl would take what is behind a / for an object's name
+        argv = self.argv("auth", "can-i", verb, kind, f"--subresource={part}", f"--as={user}")
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         answer = done.stdout.strip().splitlines()
         if not answer or answer[-1] not in ("yes", "no"):
             raise CommandError(["kubectl", "auth", "can-i", verb, resource], done.stderr)

@@ -21,8 +21,8 @@ def give_inputs(kubectl: Kubectl, model: Path) -> None:
     """Put a tiny model and a few rows of each data file into the namespace."""
     kubectl(
         "apply", "--server-side", "-f", "-", given=json.dumps({"kind": "List", "apiVersion": "v1", "items": [
-            _config_map("tiny-model", {file.name: file.read_bytes() for file in model.iterdir()}),
-            _config_map("tiny-data", {name: _head(DATA / name) for name in FILES} | {"torn.jsonl": TORN}),
+            config_map("tiny-model", {file.name: file.read_bytes() for file in model.iterdir()}),
+            config_map("tiny-data", {name: _head(DATA / name) for name in FILES} | {"torn.jsonl": TORN}),
         ]}),
     )  # fmt: skip
 
@@ -117,7 +117,8 @@ def condition(run: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _config_map(name: str, files: dict[str, bytes]) -> dict[str, Any]:
+def config_map(name: str, files: dict[str, bytes]) -> dict[str, Any]:
+    """A ConfigMap of files."""
     data = {key: base64.b64encode(value).decode() for key, value in files.items()}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": data}
 

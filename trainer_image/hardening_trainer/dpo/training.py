@@ -8,6 +8,7 @@ import statistics
 import time
 from pathlib import Path
 
+from torch import distributed
 from transformers import AutoConfig
 
 from hardening_api.status import TrainingFigures
@@ -51,6 +52,15 @@ def train(job: DpoJob, report: Report, stop: StopRequested) -> Outcome:
     return Outcome(figures=_figures(job, pairs, trainer.state.log_history), overlong=pairs.overlong)
 
 
+def _engine(trainer: CachedReferenceTrainer) -> str:
+    """Say what the training ran on: DeepSpeed's stage, how many processes, and how they spoke."""
+    plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
+    engine = f"ZeRO-{plugin.zero_stage}" if plugin is not None else "Torch"
+    if not distributed.is_initialized():
+        return f"{engine} in one process"
+    return f"{engine} in {distributed.get_world_size()} processes over {distributed.get_backend()}"
+
+
 def _run(trainer: CachedReferenceTrainer, watch: TrainingWatch, checkpoints: Path) -> None:
     resumed = last_complete(checkpoints)
     if trainer.is_world_process_zero():
@@ -59,7 +69,7 @@ def _run(trainer: CachedReferenceTrainer, watch: TrainingWatch, checkpoints: Pat
         log.info("going on from %s", resumed.name)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    log.info("%d steps, %.1f s", trainer.state.global_step, time.monotonic() - started)
+    log.info("%d steps, %.1f s, %s", trainer.state.global_step, time.monotonic() - started, _engine(trainer))
     if watch.stopped:
         raise Interrupted(f"training: stopped after step {trainer.state.global_step}: the next run goes on from there")
 
