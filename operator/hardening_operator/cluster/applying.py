@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 from hardening_operator.cluster.api import Api, ApiError
 
+T = TypeVar("T")
 REFUSALS = (400, 403, 405, 413, 415, 422)
 """Statuses of the API server that mean the object, not the moment, is wrong."""
 
@@ -31,6 +33,17 @@ async def apply_owned(api: Api, document: Mapping[str, Any], owner_uid: str) -> 
         if existing is None or not _owned(existing, owner_uid):
             raise RefusedError(f"the API server refused {kind} {name}: {error.message}") from error
         return existing
+
+
+async def together(*work: Awaitable[T]) -> list[T]:
+    """Do all of it at the same time and return the results once none goes on; raises the first fault, if any."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    done: list[T] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
 
 
 def _owned(document: Mapping[str, Any], uid: str) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hardening_api.run import HardeningRun
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_operator.cluster.api import Api
-from hardening_operator.cluster.applying import RefusedError, apply_owned
+from hardening_operator.cluster.applying import RefusedError, apply_owned, together
 from hardening_operator.cluster.extracts import JobExtract, PodExtract, job_extract
 from hardening_operator.cluster.queue import RUN, Key
 from hardening_operator.cluster.world import World
@@ -55,7 +55,7 @@ class Children:
             if job.uid not in deleted:
                 await self._api.delete("Job", key.namespace, job.name, job.uid)
                 deleted.add(job.uid)
-        waits = []
+        waits, due = [], []
         pods = self._world.pods(key) if decision.start else []
         for start in decision.start:
             name = child_name(run.metadata.name, start.key, start.attempt)
@@ -63,9 +63,10 @@ class Children:
                 continue
             if in_the_way(uid, name, start, jobs, pods, now):
                 waits.append(WAIT_SECONDS)
-            elif not await self._start(run, start, decision.status):
-                waits.append(0.0)
-        return min(waits, default=None)
+            else:
+                due.append(start)
+        made = await together(*(self._start(run, start, decision.status) for start in due))
+        return min((*waits, *(0.0 for well in made if not well)), default=None)
 
     async def _start(self, run: HardeningRun, start: StageStart, status: HardeningRunStatus) -> bool:
         """Create the objects of an attempt; return False when the API server refuses one, which is remembered."""
@@ -73,17 +74,17 @@ class Children:
         try:
             configs = stage_configs(run.spec, run_identity(run), status, start.key, workspace_url(run))
             own = run_children(run, self._settings) if uid not in self._prepared else []
-            made = stage_children(run, self._settings, start.key, start.attempt, configs)
-            for document in (*own, *made):
-                answer = await apply_owned(self._api, document, uid)
-                job = job_extract(answer) if document["kind"] == "Job" else None
-                if job is not None:
-                    self._world.applied_job(key, job)
+            *before, last = stage_children(run, self._settings, start.key, start.attempt, configs)
+            # The Job's pods need the rest, which is made at the same time: a stage waits for two calls and not for all.
+            await together(*(apply_owned(self._api, document, uid) for document in (*own, *before)))
+            job = job_extract(await apply_owned(self._api, last, uid))
         except (RefusedError, ValueError) as refusal:
             text = f"{refusal}: correct the spec, the quota or the permission it names, then start a new run"
             failure = Failure(None, "CreateRejected", text, fatal=True)
             self._rejected.setdefault(uid, {})[start.key, start.attempt] = failure
             return False
+        if job is not None:
+            self._world.applied_job(key, job)
         self._prepared.add(uid)
         return True
 

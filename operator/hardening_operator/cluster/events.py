@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from hardening_operator.cluster.api import Api, ApiError
+from hardening_operator.cluster.applying import together
 from hardening_operator.cluster.extracts import ResourceExtract
 from hardening_operator.conditions import shortened, timestamp
 from hardening_operator.observed import Event
@@ -58,12 +59,14 @@ class EventRecorder:
         self._api, self._instance = api, instance
 
     async def record(self, about: ResourceExtract, events: Iterable[Event], now: datetime) -> None:
-        """Write ``events``, one after the other, so that they are listed in order."""
-        for event in events:
-            try:
-                await self._record(about, event, now)
-            except ApiError as error:
-                log.warning("%s: event %s: %s", about.key, event.reason, error)
+        """Write ``events``, all at the same time: those of one decision have the same time anyway."""
+        await together(*(self._tried(about, event, now) for event in events))
+
+    async def _tried(self, about: ResourceExtract, event: Event, now: datetime) -> None:
+        try:
+            await self._record(about, event, now)
+        except ApiError as error:
+            log.warning("%s: event %s: %s", about.key, event.reason, error)
 
     async def _record(self, about: ResourceExtract, event: Event, now: datetime) -> None:
         """Create the event, or count it once more when the same was told before."""

@@ -20,7 +20,7 @@ INTERVAL_HELP = {
     "_upper": "Upper end of the 95 % interval: {}",
     "_samples": "Judged samples it rests on: {}",
 }
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
