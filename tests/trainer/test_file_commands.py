@@ -139,5 +139,7 @@ def test_a_judge_without_what_its_type_needs_is_a_usage_fault(
 ) -> None:
     path = jsonl(tmp_path / "answers.jsonl", [{"prompt": "a", "answer": "b"}])
     assert main(["judge-file", "--type", "OpenAI", str(path)]) == 64
-    assert "baseUrl" in capfd.readouterr().err
+    assert "hardening judge: --base-url: expected the address" in capfd.readouterr().err
+    assert main(["judge-file", "--type", "RefusalPattern", "--max-retries=-1", str(path)]) == 64
+    assert "hardening judge: --max-retries: got -1: " in capfd.readouterr().err
     assert main(["judge-file", "--type", "Oracle", str(path)]) == 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -81,7 +82,14 @@ def _spec(given: argparse.Namespace) -> JudgeSpec:
             max_requests=given.max_requests,
         )
     except ValidationError as error:
-        raise UsageFault("; ".join(validation_lines("judge", error))) from error
+        raise UsageFault("; ".join(_as_option(line) for line in validation_lines("judge", error))) from error
+
+
+def _as_option(line: str) -> str:
+    """Name the option where a line of validation names a field: `judge: baseUrl: ...` is `--base-url: ...`."""
+    field, _, words = line.removeprefix("judge: ").partition(": ")
+    option = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", field).replace("_", "-")
+    return f"--{option}: {words}"
 
 
 def read_answers(name: str, environ: Mapping[str, str]) -> list[JudgeRow]:
