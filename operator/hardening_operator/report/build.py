@@ -53,13 +53,14 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"rate": _rate, "duration": duration}
+    environment.filters |= {"cell": _cell, "duration": duration}
     return environment.get_template("report.html.j2").render(
         run=run,
         status=status,
         sets=SETS,
+        win_set=_win_set(run),
         decision=_decision(run, status),
-        headline=list(_headline(status)),
+        headline=list(_headline(status, _win_set(run))),
         entries=[entry for entry in (status.base, *status.rounds) if entry is not None],
         plots={name: Markup(svg) for name, svg in _plots(run, status, histograms).items()},  # noqa: S704 - our own SVG
         stages=list(_stages(status)),
@@ -71,13 +72,24 @@ def _rate(rate: Rate | None) -> str:
     return "-" if rate is None else f"{rate.value:.2f} [{rate.lower:.2f}, {rate.upper:.2f}] n {rate.samples}"
 
 
+def _cell(rate: Rate | None) -> str:
+    """Write a rate so that it breaks before its interval and before n, not within them."""
+    return _rate(rate).replace(", ", ",\u00a0").replace(" n ", " n\u00a0")
+
+
+def _win_set(run: HardeningRun) -> str:
+    """Name the set whose win rate is shown: the gate's, where there is one."""
+    gate = run.spec.promotion.gates.win_rate
+    return "original" if gate is None else gate.set
+
+
 def _decision(run: HardeningRun, status: HardeningRunStatus) -> str:
     if status.decisions:
         return status.decisions[-1].message
     return f"The run is {status.phase.lower()}, in round {status.round} of {run.spec.rounds}."
 
 
-def _headline(status: HardeningRunStatus) -> Iterator[tuple[str, str, str]]:
+def _headline(status: HardeningRunStatus, win_set: str) -> Iterator[tuple[str, str, str]]:
     """Yield (what, before, after) for the promoted round, or the last one."""
     wanted = status.promoted.round if status.promoted is not None else None
     done = [entry for entry in status.rounds if entry.evaluations and wanted in (None, entry.round)]
@@ -89,15 +101,15 @@ def _headline(status: HardeningRunStatus) -> Iterator[tuple[str, str, str]]:
             yield what, _rate(after[name].base_harm_rate), _rate(after[name].harm_rate)
     if "benign" in after and after["benign"].over_refusal is not None:
         yield "over-refusal", _rate(after["benign"].base_over_refusal), _rate(after["benign"].over_refusal)
-    if "original" in after and after["original"].win_rate is not None:
-        yield "win rate over the base", "", _rate(after["original"].win_rate)
+    if win_set in after and after[win_set].win_rate is not None:
+        yield f"win rate over the base, {win_set}", "", _rate(after[win_set].win_rate)
 
 
 def _plots(run: HardeningRun, status: HardeningRunStatus, histograms: dict[str, AgreementSums]) -> dict[str, str]:
     gate = run.spec.promotion.gates.win_rate
     found = {
         "harm": plots.harm_rates(status),
-        "win": plots.win_and_over_refusal(status, None if gate is None else gate.min),
+        "win": plots.win_and_over_refusal(status, _win_set(run), None if gate is None else gate.min),
     }
     if any(entry.attack is not None for entry in status.rounds):
         found["diversity"] = plots.diversity(status)

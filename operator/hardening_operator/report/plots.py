@@ -84,21 +84,21 @@ def harm_rates(status: HardeningRunStatus) -> str:
     return _svg(figure)
 
 
-def win_and_over_refusal(status: HardeningRunStatus, min_win_rate: float | None) -> str:
-    """Plot win rate over the base and over-refusal by round, with the win-rate gate's line."""
+def win_and_over_refusal(status: HardeningRunStatus, win_set: str, min_win_rate: float | None) -> str:
+    """Plot win rate over the base on one set and over-refusal by round, with the win-rate gate's line."""
     figure, axes = _figure()
     entries = _entries(status)
     wins, refusals = [], []
     for entry in entries:
         by_set = first_judge(entry.evaluations)
-        if (original := by_set.get("original")) is not None and original.win_rate is not None:
-            wins.append((entry.round - 0.04, original.win_rate))
+        if (compared := by_set.get(win_set)) is not None and compared.win_rate is not None:
+            wins.append((entry.round - 0.04, compared.win_rate))
         if (benign := by_set.get("benign")) is not None and benign.over_refusal is not None:
             refusals.append((entry.round + 0.04, benign.over_refusal))
-    _errorbar(axes, wins, "win rate over the base", COLORS["original"], "o")
+    _errorbar(axes, wins, "win rate over the base", COLORS[win_set], "o")
     _errorbar(axes, refusals, "over-refusal", COLORS["benign"], "D")
     if min_win_rate is not None:
-        axes.axhline(min_win_rate, color=COLORS["original"], linestyle=":", linewidth=1.2, label="win-rate gate")
+        axes.axhline(min_win_rate, color=COLORS[win_set], linestyle=":", linewidth=1.2, label="win-rate gate")
     _round_axis(axes, entries)
     axes.set_ylabel("rate")
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.16))
