@@ -169,6 +169,9 @@ def test_pods_outlive_a_restart_of_the_api_server(cluster: Cluster, kubectl: Kub
     before = kubectl.get("pod", "stays")["status"]["containerStatuses"][0]["containerID"]
     bringup.restart(settings, "kube-apiserver")
     kubectl.wait("pod/stays", "Ready")
+    kubectl.apply(python_pod("asks", python_image, _ASK_THE_API))
+    assert _terminated(kubectl.watch("pod/asks", _ended, "ends"))["exitCode"] == 0
+    assert bringup.is_up(settings)
     assert kubectl.get("pod", "stays")["status"]["containerStatuses"][0]["containerID"] == before
 
 

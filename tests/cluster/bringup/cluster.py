@@ -138,9 +138,12 @@ def _start_all(settings: Settings, programs: dict[str, Path]) -> None:
 
 
 def _write_files(settings: Settings) -> None:
+    """Write what is not there yet: kube-proxy ends when its file is written again, be it with the same content."""
     for name, content in files(settings).items():
-        (settings.run / name).parent.mkdir(parents=True, exist_ok=True)
-        (settings.run / name).write_text(content)
+        path = settings.run / name
+        if not path.exists() or path.read_text() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
 
 
 def _wait_for_containerd(settings: Settings) -> None:
