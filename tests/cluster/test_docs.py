@@ -1,8 +1,8 @@
 """The pages' commands, typed as a reader would and compared with what the pages show.
 
 The pages are read in the order of READ_IN_ORDER: each goes on from the one before, from a cluster without the operator
-to one without it again. A reader's `values.yaml` names a registry; here it names the images that were built. How blocks
-are marked: tests/support/pages.py.
+to one without it again. Asked for one page, the ones before it are read first. A reader's `values.yaml` names a registry;
+here it names the images that were built. How blocks are marked: tests/support/pages.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 import yaml
@@ -44,6 +43,8 @@ class Reader:
     folder: Path
     environ: dict[str, str]
     images: dict[str, str]
+    found: dict[str, list[str]] = field(default_factory=dict)
+    """What differed, by page, of the pages read so far."""
 
     def save(self, block: Block) -> None:
         """Write the file that a block shows; a file of the repository is there already."""
@@ -99,30 +100,36 @@ def reader(
 
 @pytest.mark.parametrize("page", READ_IN_ORDER)
 def test_a_page_shows_what_its_commands_do(page: str, reader: Reader) -> None:
-    wrong: list[str] = []
+    for earlier in READ_IN_ORDER[: READ_IN_ORDER.index(page) + 1]:
+        if earlier not in reader.found:
+            reader.found[earlier] = _read(earlier, reader)
+    if reader.found[page]:
+        pytest.fail("\n\n".join(reader.found[page]), pytrace=False)
+
+
+def _read(page: str, reader: Reader) -> list[str]:
+    """Type a page's commands; return what differs. Ends early where what follows would have no ground."""
+    wrong = []
     TRANSCRIPTS.mkdir(parents=True, exist_ok=True)
     with (TRANSCRIPTS / f"{page}.txt").open("w") as transcript:
-        _read(page, reader, wrong, transcript)
-    if wrong:
-        pytest.fail("\n\n".join(wrong), pytrace=False)
-
-
-def _read(page: str, reader: Reader, wrong: list[str], transcript: TextIO) -> None:
-    """Type a page's commands; what differs goes to ``wrong``. Ends early where what follows would have no ground."""
-    for block in blocks(ROOT / "docs" / f"{page}.md"):
-        if block.language == "yaml" and block.words:
-            reader.save(block)
-        if block.language != "console" or "shown" in block.words:
-            continue
-        for command in commands(block):
+        for block, command in _commands(page, reader):
             answer = reader.type(command)
             print(f"$ {command.text}", *answer.lines, sep="\n", file=transcript, flush=True)
             differs = difference(command.shown, answer.lines)
             if differs is not None:
                 wrong.append(_told(command, differs, answer))
             if (answer.code != 0) != ("fails" in block.words):
-                wrong.append(_told(command, f"ended with {answer.code}", answer))
-                return
+                return [*wrong, _told(command, f"ended with {answer.code}", answer)]
+    return wrong
+
+
+def _commands(page: str, reader: Reader) -> Iterator[tuple[Block, Command]]:
+    """Yield the commands to type; the files that the page shows before them are saved on the way."""
+    for block in blocks(ROOT / "docs" / f"{page}.md"):
+        if block.language == "yaml" and block.words:
+            reader.save(block)
+        if block.language == "console" and "shown" not in block.words:
+            yield from ((block, command) for command in commands(block))
 
 
 def _told(command: Command, what: str, answer: Answer) -> str:
