@@ -1,8 +1,8 @@
 """The pages' commands, typed as a reader would and compared with what the pages show.
 
 The pages are read in the order of READ_IN_ORDER: each goes on from the one before, from a cluster without the operator
-to one without it again. Asked for one page, the ones before it are read first. A reader's `values.yaml` names a registry;
-here it names the images that were built. How blocks are marked: tests/support/pages.py.
+to one without it again. Asked for one page, the ones before it are read first. A reader's `values.yaml` names a
+registry; here it names the images that were built. How blocks are marked: tests/support/pages.py.
 """
 
 from __future__ import annotations
