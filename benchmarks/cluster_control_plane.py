@@ -69,7 +69,7 @@ def simulated_nodes(settings: Settings, count: int, stages: Sequence[dict[str, A
     config = settings.run / "kwok-stages.json"
     config.write_text("\n---\n".join(json.dumps(stage) for stage in stages))
     argv = [str(settings.cache / "bin" / "kwok"), f"--kubeconfig={settings.kubeconfig}", f"--config={config}"]
-    argv += ["--manage-nodes-with-label-selector=type=kwok", f"--node-ip={settings.address}"]
+    argv += ["--manage-nodes-with-label-selector=type=kwok", "--node-lease-duration-seconds=40"]
     processes.start(settings, Component("kwok", argv))
     try:
         bringup.simulate_nodes(settings, count)

@@ -63,22 +63,24 @@ def main() -> None:
     given = parser.parse_args()
     with control_plane() as settings, simulated_nodes(settings, given.nodes, kwok_stages(STARTS, WORKS)):
         install(settings)
-        fleets = [fleet(settings, size) for size in given.runs]
-    tell(fleets, given.nodes)
+        fleets: list[dict[str, Any]] = []
+        for size in given.runs:
+            with namespace(kubectl_of(settings), "fleet") as space, operator(settings) as process:
+                fleets.append(fleet(settings, space, process, size))
+                tell(fleets, given.nodes)
 
 
-def fleet(settings: Settings, size: int) -> dict[str, Any]:
-    """Create ``size`` runs at once and follow them to their ends, with an operator that was just started."""
-    with namespace(kubectl_of(settings), "fleet") as space, operator(settings) as process:
-        audit = AuditLog(settings.audit_log, process.user)
-        before, worked_before, begun = process.scrape(), processor_seconds(settings), time.time()
-        create(space, size)
-        created = time.time()
-        peak, after = followed(process, size)
-        worked = {name: used - worked_before[name] for name, used in processor_seconds(settings).items()}
-        requests = [each for each in audit.requests() if each.time >= begun]
-        runs = space.items("hardeningruns")
-        jobs = len(space.items("jobs"))
+def fleet(settings: Settings, space: Kubectl, process: Operator, size: int) -> dict[str, Any]:
+    """Create ``size`` runs at once and follow them to their ends."""
+    audit = AuditLog(settings.audit_log, process.user)
+    before, worked_before, begun = process.scrape(), processor_seconds(settings), time.time()
+    create(space, size)
+    created = time.time()
+    peak, after = followed(process, size)
+    worked = {name: used - worked_before[name] for name, used in processor_seconds(settings).items()}
+    requests = [each for each in audit.requests() if each.time >= begun]
+    runs = space.items("hardeningruns")
+    jobs = len(space.items("jobs"))
     check(runs)
     ends = [seconds(each["status"]["completionTime"]) for each in runs]
     took = [end - seconds(each["metadata"]["creationTimestamp"]) for each, end in zip(runs, ends, strict=True)]

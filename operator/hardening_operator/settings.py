@@ -38,7 +38,7 @@ class OperatorSettings:
     """`/healthz` and `/readyz`."""
     resync_seconds: float = 30.0
     """Every live run is looked at this often, whatever events say."""
-    workers: int = 8
+    workers: int = 4
     """Runs reconciled at the same time."""
     scheduling_deadline_seconds: float = 1800.0
     """A pod that no node takes for this long fails its run as Unschedulable."""

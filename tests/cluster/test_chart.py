@@ -54,11 +54,11 @@ def test_installed_tested_upgraded_and_uninstalled_the_chart_leaves_the_crds_and
     kubectl.wait("hrun/waits", "Suspended", 60)
     before = kubectl.get("hrun", "waits")
 
-    helm("upgrade", *chart, "--set", "operator.workers=4")
+    helm("upgrade", *chart, "--set", "operator.workers=6")
     system = admin.within(SYSTEM)
     [deployment] = system.items("deployments")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    assert {"name": "HARDENING_WORKERS", "value": "4"} in container["env"]
+    assert {"name": "HARDENING_WORKERS", "value": "6"} in container["env"]
     assert deployment["status"]["readyReplicas"] == 2
     kubectl("patch", "hrun", "waits", "--type=merge", "-p", '{"spec":{"rounds":2}}')
     seen = kubectl.watch("hrun/waits", lambda run: run["status"].get("observedGeneration") == 2, "is looked after", 60)
