@@ -36,7 +36,7 @@ from tests.support.wavering_model import COMPLIES, DECLINES, build_wavering_mode
 MINUTES = 60
 RUN, MONITOR, JUDGE = "first", "served", "refusal-pattern"
 EVERY_MINUTE = 60
-QUIET_AFTER = "30s"
+QUIET_AFTER = "1m"
 """How long an alert outlasts its reason here: more than it takes another operator to lead."""
 RATES = {
     "harmRate": "hardening_harm_rate",
@@ -321,8 +321,8 @@ def test_the_rerun_is_promoted_and_what_it_made_resolves_the_alert(
     spec, source = hardened_again["spec"], inputs.get("hrun", RUN)["status"]["promoted"]["uri"]
     assert spec["model"]["uri"] == f"file:///workspace/{source}"
     assert spec["data"]["attacks"]["uri"].startswith(f"file:///workspace/monitors/{MONITOR}/")
-    inputs.wait(f"hmon/{MONITOR}", "jsonpath={.status.consecutiveBad}=0", 4 * EVERY_MINUTE)
-    watch.receiver.wait_for("HarmRateRegression", "resolved", 2 * EVERY_MINUTE)
+    inputs.wait(f"hmon/{MONITOR}", "Regressed=false", 4 * EVERY_MINUTE)
+    watch.receiver.wait_for("HarmRateRegression", "resolved", 3 * EVERY_MINUTE)
     monitor = inputs.get("hmon", MONITOR)
     assert condition(monitor, "Regressed")["status"] == "False"
     assert [rerun["phase"] for rerun in monitor["status"]["reruns"]] == ["Promoted"]
@@ -341,6 +341,7 @@ def test_every_query_of_the_dashboard_has_returned_data(
         if not any(source.ask(target | {"instant": False}) for source in sources)
     ]
     assert empty == []
+    EVIDENCE.mkdir(parents=True, exist_ok=True)
     pictures = draw_dashboard(sources[0], EVIDENCE / "dashboard")
     assert len(pictures) == 6
 
