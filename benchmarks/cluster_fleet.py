@@ -153,12 +153,14 @@ def of_the_operator(before: Samples, after: Samples, peak: float, size: int) -> 
 def of_the_requests(requests: Sequence[Request], size: int, stages: int) -> dict[str, Any]:
     """What it asked of the API server."""
     writes = [each for each in requests if each.writes]
+    # Those with which its watches begin come before it has written anything.
+    working = min(each.time for each in writes)
     counted = Counter(f"{each.verb} {each.resource}" for each in requests if each.resource != "leases")
     return {
         "writes a run": len(writes) / size,
         "writes a stage": len(writes) / stages,
         "refused": sum(each.code >= 400 for each in requests),
-        "lists": sum(each.verb == "list" for each in requests),
+        "lists": sum(each.verb == "list" and each.time > working for each in requests),
         "by verb and resource": dict(sorted(counted.items())),
     }
 
