@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from tests.cluster.support.clients import CommandError, Kubectl
 from tests.cluster.support.operators import operator_logs
 from tests.cluster.support.pods import python_pod
 from tests.cluster.support.runs import (
-    at_rest,
     condition,
     finished,
     pod_overrides,
@@ -83,7 +83,7 @@ def test_a_run_with_shards_and_two_nodes_is_promoted_and_no_text_leaves_its_work
     assert run["status"]["promoted"]["digest"].removeprefix("sha256:")[:12] in json.dumps(verified["pointer"])
 
     system = operator.kubectl
-    assert {"attack", "evaluate", "train-defender"} <= metrics.keys()
+    assert {"attack", "evaluate", "train-defender"} <= metrics.keys(), metrics.keys()
     assert "hardening_harm_rate{" in operator_metrics(system)
     shown = [resources(space), stage_logs(space), *metrics.values()]
     shown += [resources(system), operator_logs(system), operator_metrics(system)]
@@ -95,12 +95,19 @@ def test_a_run_with_shards_and_two_nodes_is_promoted_and_no_text_leaves_its_work
 def followed(space: Kubectl, name: str, minutes: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Follow a run to its end. Returns it, and the last metrics that each of its stages served."""
     metrics: dict[str, str] = {}
+    ended = threading.Event()
 
-    def seen(run: dict[str, Any]) -> bool:
-        metrics.update(stage_metrics(space))
-        return at_rest(run)
+    def scrape() -> None:
+        while not ended.wait(1):
+            metrics.update(stage_metrics(space))
 
-    return space.watch(f"hrun/{name}", seen, "came to rest", minutes * 60), metrics
+    scraper = threading.Thread(target=scrape, daemon=True)
+    scraper.start()
+    try:
+        return finished(space, name, minutes), metrics
+    finally:
+        ended.set()
+        scraper.join()
 
 
 def gpus(job: dict[str, Any]) -> str:
