@@ -81,7 +81,8 @@ async def test_events_alone_carry_a_run_to_its_end(
     async with running(client, api, clock) as shell:
         await operator_in_hand.submit(server)
         await until(server, lambda: "Promoted" in [event["reason"] for event in server.objects_of("events")])
-        assert jobs_run == STAGES
+        # The two trainings are made at the same time: either may come first.
+        assert [*jobs_run[:3], *sorted(jobs_run[3:5]), *jobs_run[5:]] == STAGES
         assert shell.health.ready() == (True, "leading")
         # One list a kind when it begins, and never again.
         assert len(server.lists) == len(set(server.lists))
