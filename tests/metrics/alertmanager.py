@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
 
 import yaml
 
 from tests.metrics.prometheus_server import free_port
+from tests.support.http_servers import serving
 
 Alert = dict[str, Any]
 
@@ -62,14 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
 def receiver() -> Iterator[Receiver]:
     """Listen until the block ends."""
     server = Receiver()
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.support.http_servers import serving
 
 Reply = Callable[[str], tuple[int, str]]
 """Status and text for what was asked."""
@@ -47,11 +48,5 @@ def chat_server(reply: Reply) -> Iterator[ChatServer]:
     """Serve until the block ends, on any free port."""
     server = ChatServer(("127.0.0.1", 0), _Handler)
     server.reply, server.asked = reply, []
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.support.http_servers import serving
 
 
 class JudgeServer(ThreadingHTTPServer):
@@ -46,14 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
 def judge_server(port: int = 0) -> Iterator[JudgeServer]:
     """Serve until the block ends; port 0 takes any free one."""
     server = JudgeServer(("127.0.0.1", port), _Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _number(text: str) -> int:
