@@ -13,13 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import yaml
 
 from tests.cluster.bringup.settings import Settings
 from tests.cluster.support.clients import Kubectl
+from tests.support.http_servers import serving
 from tests.support.pages import ROOT, blocks
 
 ACCOUNT = "prometheus"
@@ -102,14 +102,10 @@ def discovery(settings: Settings, space: Kubectl) -> Iterator[str]:
     """List pods until the block ends; yields the address that Prometheus asks."""
     name = f"{ACCOUNT}-{space.namespace}"
     server = Discovery(settings, _token(space, name))
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        with serving(server):
+            yield f"http://127.0.0.1:{server.server_port}/"
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         space("delete", "clusterrole,clusterrolebinding", name, "--ignore-not-found")
 
 
