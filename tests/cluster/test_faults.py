@@ -15,7 +15,8 @@ import pytest
 from tests.cluster.bringup import cluster as bringup
 from tests.cluster.conftest import Cluster, Release
 from tests.cluster.support.clients import Kubectl
-from tests.cluster.support.operators import kill, leader_since, remove
+from tests.cluster.support.operators import leader_since, remove
+from tests.cluster.support.pods import kill
 from tests.cluster.support.runs import (
     at_rest,
     condition,

@@ -23,6 +23,7 @@ from tests.cluster.bringup.settings import REPOSITORY
 from tests.cluster.conftest import CHART, EVIDENCE, RELEASE, SYSTEM, Cluster, Release
 from tests.cluster.support.clients import Helm, Kubectl
 from tests.cluster.support.operators import leader_since, remove
+from tests.cluster.support.pods import kill
 from tests.cluster.support.runs import condition, finished, working
 from tests.cluster.support.scraping import discovery, scrape_config, selected
 from tests.cluster.support.serving import Served, give_hardenable, hardenable_run
@@ -120,28 +121,16 @@ def watch(
             watched.prometheus.stop()
 
 
-_END_THE_STAGE = """
-import os, signal, time
-def handled():
-    [caught] = [line.split()[1] for line in open("/proc/1/status") if line.startswith("SigCgt")]
-    return int(caught, 16) >> signal.SIGTERM - 1 & 1
-while not handled():
-    time.sleep(0.05)
-os.kill(1, signal.SIGTERM)
-"""
-"""Asks the stage in a container to save and leave, as soon as it listens."""
-
-
 @pytest.fixture(scope="module")
-def promoted(inputs: Kubectl, watch: Watch) -> dict[str, Any]:
-    """A run that was suspended in the middle of a stage, went on, had another ended and retried, and was approved."""
+def promoted(cluster: Cluster, inputs: Kubectl, watch: Watch) -> dict[str, Any]:
+    """A run that was suspended in the middle of a stage, went on, had another killed and retried, and was approved."""
     inputs.apply(hardenable_run(RUN))
     working(inputs, RUN, "evaluate")
     for suspend in (True, False):
         inputs("patch", "hrun", RUN, "--type=merge", "-p", json.dumps({"spec": {"suspend": suspend}}))
         inputs.wait(f"hrun/{RUN}", f"jsonpath={{.status.conditions[?(@.type=='Suspended')].status}}={suspend}", 120)
     [pod] = inputs.items("pods", working(inputs, RUN, "score"))
-    inputs("exec", pod["metadata"]["name"], "--", "python", "-c", _END_THE_STAGE)
+    kill(cluster.require_own(), inputs, pod["metadata"]["name"])
     return approved(inputs, RUN)
 
 

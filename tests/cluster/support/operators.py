@@ -1,14 +1,10 @@
-"""The operator's pods: which of them leads, and how to end one without a word."""
+"""The operator's pods: which of them leads, and how to lose one."""
 
 from __future__ import annotations
 
-import os
-import signal
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from tests.cluster.bringup import images
-from tests.cluster.bringup.settings import Settings
 from tests.cluster.support.clients import Kubectl
 
 SELECTOR = "app.kubernetes.io/name=hardening-operator"
@@ -31,15 +27,6 @@ def leader_since(system: Kubectl, moment: datetime) -> str:
 
     held = system.watch(f"lease/{lease['metadata']['name']}", told, f"renewed after {moment:%H:%M:%S}", 60)
     return str(held["spec"]["holderIdentity"])
-
-
-def kill(settings: Settings, system: Kubectl, pod: str) -> datetime:
-    """`kill -9` the operator's process, as the kernel does when memory runs out. Returns when."""
-    [status] = system.get("pod", pod)["status"]["containerStatuses"]
-    container = status["containerID"].removeprefix("containerd://")
-    tasks = (line.split() for line in images.ctr(settings, "tasks", "list").splitlines())
-    os.kill(next(int(words[1]) for words in tasks if words[0] == container), signal.SIGKILL)
-    return datetime.now(UTC)
 
 
 def remove(system: Kubectl, pod: str) -> None:

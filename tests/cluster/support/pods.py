@@ -1,8 +1,15 @@
-"""Small pods to try a cluster with: Python code in a pod that Pod Security "restricted" admits."""
+"""Small pods to try a cluster with, which Pod Security "restricted" admits; and how any pod is killed."""
 
 from __future__ import annotations
 
+import os
+import signal
+from datetime import UTC, datetime
 from typing import Any
+
+from tests.cluster.bringup import images
+from tests.cluster.bringup.settings import Settings
+from tests.cluster.support.clients import Kubectl
 
 GROUP = 65532
 
@@ -67,3 +74,12 @@ def mounted(claim_name: str, path: str = "/data") -> dict[str, Any]:
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
         "container": {"volumeMounts": [{"name": "data", "mountPath": path}]},
     }
+
+
+def kill(settings: Settings, space: Kubectl, pod: str) -> datetime:
+    """`kill -9` the process of a pod's one container, as the kernel does when memory runs out. Returns when."""
+    [status] = space.get("pod", pod)["status"]["containerStatuses"]
+    container = status["containerID"].removeprefix("containerd://")
+    tasks = (line.split() for line in images.ctr(settings, "tasks", "list").splitlines())
+    os.kill(next(int(words[1]) for words in tasks if words[0] == container), signal.SIGKILL)
+    return datetime.now(UTC)
