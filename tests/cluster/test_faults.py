@@ -143,7 +143,7 @@ DOOMED = {
     "torn-data": ("BadData", r"torn\.jsonl: .*line 2", {}),
     "no-room": (
         "WorkspaceFull",
-        r"full",
+        r"no room to write: make room",
         {
             "workspace": {
                 "persistentVolumeClaim": {"size": "128Ki", "storageClassName": "sized", "accessMode": "ReadWriteMany"}

@@ -186,6 +186,14 @@ def _banded(axes: Axes, lines: Sequence[tuple[Any, ...]], step: Any, marker: str
         if step:
             style["drawstyle"] = f"steps-{step}"
         axes.plot(x, y, color=color, label=name, linewidth=1.5, **style)
+        axes.plot(*_alone(x, y), "o", color=color, markersize=3.5)
+
+
+def _alone(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The points without a neighbour, which no line shows."""
+    around = [math.nan, *y, math.nan]
+    alone = [i for i in range(len(y)) if math.isnan(around[i]) and math.isnan(around[i + 2])]
+    return [x[i] for i in alone], [y[i] for i in alone]
 
 
 def _bars(axes: Axes, panel: dict[str, Any], answers: Answers, unit: str) -> None:
@@ -211,12 +219,14 @@ def _states(axes: Axes, panel: dict[str, Any], answers: Answers, span: Span) -> 
         starts = [i for i, (_, v) in enumerate(one.points) if i == 0 or one.points[i - 1][1] != v]
         for start, following in zip(starts, [*starts[1:], len(one.points) - 1], strict=True):
             moment, value = one.points[start]
+            if math.isnan(value):
+                continue
             text = f"{value:.0f}"
             axes.barh(place, one.points[following][0] - moment, 0.7, left=moment, color=colors[text])
             axes.text((moment + one.points[following][0]) / 2, place, words[text], color=PANEL, fontsize=SMALL,
                       ha="center", va="center", clip_on=True)  # fmt: skip
-    axes.set_yticks(range(len(series)), [one.name for one in series])
-    axes.set(ylim=(-0.6, len(series) - 0.4), xlim=span)
+        axes.text(span[0], place + 0.4, one.name, color=FAINT, fontsize=SMALL, va="bottom", ha="left")
+    axes.set(yticks=[], ylim=(-0.6, len(series) - 0.2), xlim=span)
     _clock(axes, span)
     _plain(axes)
 
@@ -242,9 +252,22 @@ def _finish(axes: Axes, unit: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 6, 10] if unit == "s" else None))
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        left = -0.45 / (axes.get_position().width * axes.figure.get_figwidth())
-        axes.legend(handles[:7], labels[:7], loc="upper left", bbox_to_anchor=(left, -0.1), ncols=4, frameon=False,
-                    fontsize=SMALL, labelcolor=TEXT, handlelength=1.2, columnspacing=1.0, borderpad=0)  # fmt: skip
+        width = axes.get_position().width * axes.figure.get_figwidth()
+        columns = max(1, int((width + 0.5) / (0.06 * max(map(len, labels)) + 0.35)))
+        seen = slice(2 * columns)
+        axes.legend(
+            handles[seen],
+            labels[seen],
+            loc="upper left",
+            bbox_to_anchor=(-0.45 / width, -0.1),
+            ncols=columns,
+            fontsize=SMALL,
+            labelcolor=TEXT,
+            frameon=False,
+            handlelength=1.2,
+            columnspacing=1.0,
+            borderpad=0,
+        )
 
 
 def _plain(axes: Axes) -> None:

@@ -9,6 +9,7 @@ Grafana that draws, so colours and fonts are like Grafana's and not the same; wh
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -66,10 +67,24 @@ class Source:
         if target.get("instant"):
             result = self._prometheus.query(expression, time=self.end)
         else:
-            step = max(1.0, (self.end - self.start) / STEPS)
-            asked = {"query": expression, "start": self.start, "end": self.end, "step": step}
+            asked = {"query": expression, "start": self.start, "end": self.end, "step": self._step}
             result = self._prometheus.get("query_range", **asked)["result"]
-        return [Series(_legend(target["legendFormat"], one["metric"]), one["metric"], _points(one)) for one in result]
+        return [
+            Series(_legend(target["legendFormat"], one["metric"]), one["metric"], self._points(one)) for one in result
+        ]
+
+    @property
+    def _step(self) -> float:
+        return max(1.0, (self.end - self.start) / STEPS)
+
+    def _points(self, series: dict[str, Any]) -> list[tuple[float, float]]:
+        """Its points; where some are missing, NaN breaks the line, as in Grafana."""
+        points: list[tuple[float, float]] = []
+        for moment, value in series.get("values") or [series["value"]]:
+            if points and moment - points[-1][0] > 1.5 * self._step:
+                points.append((points[-1][0] + self._step, math.nan))
+            points.append((float(moment), float(value)))
+        return points
 
     def annotations(self, document: dict[str, Any]) -> list[tuple[float, str]]:
         """When an alert began to fire in the time shown, and its name."""
@@ -135,10 +150,6 @@ def _draw_row(
 
 def _legend(template: str, labels: dict[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), template)
-
-
-def _points(series: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(float(moment), float(value)) for moment, value in series.get("values") or [series["value"]]]
 
 
 if __name__ == "__main__":

@@ -44,11 +44,16 @@ def _figures_table(one: Subject, other: Subject) -> Table | Text:
     rows = list(comparisons(one.status, other.status))
     if not rows:
         return Text("Neither run has figures yet.")
-    table = _table(f"round {measured_round(one.status)} and round {measured_round(other.status)}", one, other)
+    table = _table(f"{_round(one)} and {_round(other)}", one, other)
     table.add_column("beyond", no_wrap=True)
     for row in rows:
         table.add_row(_what(row), _rate(row, 0), _rate(row, 1), MARKS[row.beyond])
     return table
+
+
+def _round(subject: Subject) -> str:
+    number = measured_round(subject.status)
+    return "no round yet" if number is None else f"round {number}"
 
 
 def _table(title: str, one: Subject, other: Subject) -> Table:
