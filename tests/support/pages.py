@@ -7,7 +7,7 @@
     ```yaml part         fields of a larger manifest, not valid alone
 
 Of what is shown, a line `...` stands for any lines and `...` within a line for any text. Ages, times, digests,
-fractions and the random ends of names may differ: `shape` takes them out of both sides.
+fractions, the widths of tables and the random ends of names may differ: `shape` takes them out of both sides.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ ANY = "..."
 # Letters and digits that Kubernetes makes random names of: no vowels, nothing that looks like another.
 RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 VARYING = {
+    r"─+": "<rule>",  # as wide as the times above and below it
     r"sha256:[0-9a-f]{64}|\b[0-9a-f]{12}-[0-9a-f]{12}\b": "<digest>",
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?UTC|Z)?": "<time>",
     rf"-{RANDOM}{{6,10}}-{RANDOM}{{5}}\b": "-<random>",
