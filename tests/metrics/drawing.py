@@ -186,7 +186,8 @@ def _banded(axes: Axes, lines: Sequence[tuple[Any, ...]], step: Any, marker: str
         if step:
             style["drawstyle"] = f"steps-{step}"
         axes.plot(x, y, color=color, label=name, linewidth=1.5, **style)
-        axes.plot(*_alone(x, y), "o", color=color, markersize=3.5)
+        if marker is None:
+            axes.plot(*_alone(x, y), "o", color=color, markersize=3.5)
 
 
 def _alone(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:

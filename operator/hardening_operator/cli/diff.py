@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hardening_operator.cli.comparison import Comparison, comparisons, measured_round, spec_differences
 from hardening_operator.cli.target import RunArgument, Subject, faults_told, find_run
-from hardening_operator.cli.view import rate_text
+from hardening_operator.cli.view import rate_text, round_name
 
 LONGEST_VALUE = 60
 MARKS = {None: "", False: "no", True: "yes"}
@@ -53,7 +53,7 @@ def _figures_table(one: Subject, other: Subject) -> Table | Text:
 
 def _round(subject: Subject) -> str:
     number = measured_round(subject.status)
-    return "no round yet" if number is None else f"round {number}"
+    return "no round yet" if number is None else round_name(number)
 
 
 def _table(title: str, one: Subject, other: Subject) -> Table:
