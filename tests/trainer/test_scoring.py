@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_trainer.chat import encode_answer, encode_pair, encode_prompt
-from hardening_trainer.models import load_causal_lm, load_tokenizer
+from hardening_trainer.models import ModelNotUsable, load_causal_lm, load_tokenizer
 from hardening_trainer.scoring import answer_logprobs, direct_harmfulness, select_pair
 from tests.support.passes import logits_made, tokens_read
 from tests.support.tiny_model import build_tiny_model
@@ -48,6 +48,14 @@ def test_packed_rows_give_what_a_plain_loop_gives(tmp_path: Path, architecture: 
     got = answer_logprobs(model, prompts, answers, max_batch_tokens)
     for row, expected in zip(got, one_by_one(model, prompts, answers), strict=True):
         assert row == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_that_computes_no_number_is_named_instead_of_being_scored(tiny_model: Path) -> None:
+    model = load_causal_lm(tiny_model, torch.float32)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[41] = math.nan
+    with pytest.raises(ModelNotUsable, match=r"log-probability of an answer is nan: .*HARDENING_DTYPE=float32"):
+        answer_logprobs(model, [[10, 11]], [[[40, 41], [50]]])
 
 
 def test_a_prompt_is_read_once_for_its_answers_and_logits_are_made_only_where_they_are(model: PreTrainedModel) -> None:

@@ -18,11 +18,13 @@ import torch
 from transformers import PreTrainedModel
 
 from hardening_trainer.attention import attention_masks
+from hardening_trainer.models.errors import ModelNotUsable
 
 Progress = Callable[[int, int], None]
 """Called with (prompts done, prompts in all)."""
 
 DEFAULT_BATCH_TOKENS = 512
+NOT_FINITE = "expected a finite number: look for NaN in its weights, and try HARDENING_DTYPE=float32"
 
 
 @dataclass
@@ -76,7 +78,8 @@ def answer_logprobs(
     `prompts[i]` are token ids, `answers[i]` any number of answers to it; the result has the shape of `answers`.
     `max_batch_tokens` bounds the tokens of one forward pass (a longer sequence goes alone), hence memory: logits
     are [answer positions, vocabulary], the mask [tokens, tokens]. Log-softmax is in float32, sums in float64. The
-    figures do not depend on `max_batch_tokens` beyond rounding. Raises ValueError on an empty prompt.
+    figures do not depend on `max_batch_tokens` beyond rounding. Raises ValueError on an empty prompt, ModelNotUsable
+    where the model computes no finite number.
     """
     _check(prompts, answers)
     result = [[0.0] * len(of_prompt) for of_prompt in answers]
@@ -87,6 +90,8 @@ def answer_logprobs(
     try:
         for row in _pack(prompts, answers, max_batch_tokens):
             for (prompt, answer, _), value in zip(row.answers, _row_logprobs(model, row), strict=True):
+                if not math.isfinite(value):
+                    raise ModelNotUsable(model.name_or_path, f"the log-probability of an answer is {value}", NOT_FINITE)
                 result[prompt][answer] = value
                 remaining[prompt] -= 1
                 done += not remaining[prompt]

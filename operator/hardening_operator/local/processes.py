@@ -19,6 +19,11 @@ LIBC = ctypes.CDLL(None)
 """Loaded here: between fork and exec a process may not load anything when it has threads (those of `/metrics`)."""
 
 
+def usable_cores() -> int:
+    """How many cores this process may use: fewer than the machine's under `taskset` or in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Processes:
     """The stage processes this runner started, and those an earlier one left behind."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +11,7 @@ from hardening_api.run import HardeningRun
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_operator.local.home import Home, write_json
 from hardening_operator.local.observe import observe
-from hardening_operator.local.processes import Processes
+from hardening_operator.local.processes import Processes, usable_cores
 from hardening_operator.observed import Decision, Event, Observed, StageKey, StageStart
 from hardening_operator.planner import plan
 from hardening_operator.stage_configs import run_identity, stage_configs
@@ -75,7 +74,7 @@ class Runner:
 
     def _start_stage(self, start: StageStart, together: int, status: HardeningRunStatus, now: datetime) -> None:
         configs = stage_configs(self._run.spec, self._identity, status, start.key, self._workspace)
-        threads = max(1, (os.cpu_count() or 1) // (len(configs) * together))
+        threads = max(1, usable_cores() // (len(configs) * together))
         attempt = self._home.stage(start.key) / f"a{start.attempt}"
         for config in configs:
             folder = attempt / f"shard-{config.shard.index}"

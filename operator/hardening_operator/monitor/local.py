@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from hardening_api.monitor import HardeningMonitor, HardeningMonitorStatus
 from hardening_api.run import HardeningRun
 from hardening_operator.local.home import Home, HomeError, read_json, write_json
 from hardening_operator.local.observe import observe_attempt
-from hardening_operator.local.processes import Processes
+from hardening_operator.local.processes import Processes, usable_cores
 from hardening_operator.monitor.checks import check_config
 from hardening_operator.monitor.observed import (
     CheckObservation,
@@ -174,7 +173,7 @@ class MonitorShell:
             return
         folder.mkdir(parents=True, exist_ok=True)
         config = check_config(self._monitor, start.check, start.run, self._url(start.run))
-        self._processes.start(folder, config, os.cpu_count() or 1, now)
+        self._processes.start(folder, config, usable_cores(), now)
 
     def _url(self, run: HardeningRun | None) -> str:
         if run is None:
