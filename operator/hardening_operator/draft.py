@@ -21,7 +21,7 @@ from hardening_operator import figures
 from hardening_operator.conditions import Answer, Answers, shortened, timestamp, updated_conditions
 from hardening_operator.gates import best_round, judge_gates, overall_verdict
 from hardening_operator.ledger import Ledger
-from hardening_operator.observed import Decision, Observed, StageKey
+from hardening_operator.observed import Decision, Observed, StageKey, round_of
 from hardening_operator.stage_configs import trained_model
 
 DecisionWord = Literal["Continue", "Promote", "AwaitApproval", "NotPromoted", "Fail", "Approved", "Rejected"]
@@ -86,7 +86,7 @@ class Draft:
             self.ledger.start(key)
         if open_keys:
             words = " and ".join(key.stage for key in open_keys)
-            self.why = (f"{open_keys[0].stage}Running", f"round {round_number} of {self.spec.rounds}: {words}")
+            self.why = (f"{open_keys[0].stage}Running", f"{round_of(round_number, self.spec.rounds)}: {words}")
         return not open_keys
 
     def judge(self, round_number: int) -> RoundStatus:

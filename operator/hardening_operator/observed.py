@@ -23,6 +23,16 @@ from hardening_api.status import HardeningRunStatus, StageName
 STAGE_ORDER: tuple[StageName, ...] = tuple(FOLDERS)
 
 
+def round_name(number: int) -> str:
+    """Return `base` or `round 2`."""
+    return "base" if number == 0 else f"round {number}"
+
+
+def round_of(number: int, rounds: int) -> str:
+    """Return `base` or `round 2 of 3`."""
+    return f"{round_name(number)} of {rounds}" if number else round_name(number)
+
+
 @dataclass(frozen=True)
 class StageKey:
     """One stage of one round; round 0 has only Evaluate."""
@@ -31,7 +41,7 @@ class StageKey:
     stage: StageName
 
     def __str__(self) -> str:
-        return f"round {self.round} {self.stage}"
+        return f"{round_name(self.round)} {self.stage}"
 
     @property
     def order(self) -> tuple[int, int]:

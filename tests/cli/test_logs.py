@@ -116,7 +116,7 @@ def test_logs_are_followed_until_all_pods_have_ended(cluster: FakeCluster, train
 def test_a_stage_without_pods_or_that_was_never_started_says_so(cluster: FakeCluster, put_run: Any) -> None:
     put_run(status=sample.status(rounds=[]))
     shown = kubectl_hardening("logs", "small")
-    assert (shown.exit_code, shown.stderr.split(": ")[:2]) == (2, ["round 0 Evaluate", "no pod is left"])
+    assert (shown.exit_code, shown.stderr.split(": ")[:2]) == (2, ["base Evaluate", "no pod is left"])
     shown = kubectl_hardening("logs", "small", "--round", "2", "--stage", "Score")
     assert (shown.exit_code, shown.stderr) == (2, "small: no such stage was started yet (round 2 Score)\n")
     shown = kubectl_hardening("logs", "small", "--stage", "Dance")

@@ -33,7 +33,7 @@ ATTACKER, DEFENDER = key_of(1, "TrainAttacker"), key_of(1, "TrainDefender")
 EVALUATE = key_of(1, "Evaluate")
 PROMOTE = key_of(1, "Promote")
 ROUND_1 = [
-    "round 0 Evaluate 1",
+    "base Evaluate 1",
     "round 1 Attack 1",
     "round 1 Score 1",
     "round 1 TrainAttacker 1",
@@ -49,7 +49,7 @@ ROUND_2 = [step.replace("round 1", "round 2") for step in ROUND_1[1:]]
 def test_a_run_starts_with_the_evaluation_of_the_base_model() -> None:
     run = Run(spec_of())
     run.plan()
-    assert run.started() == ["round 0 Evaluate 1"]
+    assert run.started() == ["base Evaluate 1"]
     assert (run.status.phase, run.status.round, run.status.start_time) == ("Running", 0, "2026-01-01T00:01:00Z")
 
 
@@ -61,7 +61,7 @@ def test_each_step_of_a_round_waits_for_the_one_before() -> None:
         steps.append(run.started())
         run.finish_started()
     assert steps == [
-        ["round 0 Evaluate 1"],
+        ["base Evaluate 1"],
         ["round 1 Attack 1"],
         ["round 1 Score 1"],
         ["round 1 TrainAttacker 1", "round 1 TrainDefender 1"],
@@ -363,7 +363,7 @@ def test_a_run_suspended_from_the_start_starts_nothing() -> None:
     assert (run.status.phase, run.started(), run.status.start_time) == ("Suspended", [], None)
     suspended(run, False)
     run.plan()
-    assert run.started() == ["round 0 Evaluate 1"]
+    assert run.started() == ["base Evaluate 1"]
 
 
 def test_suspending_stops_the_running_stages_and_resuming_starts_them_again_uncounted() -> None:

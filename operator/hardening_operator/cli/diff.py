@@ -14,7 +14,8 @@ from rich.text import Text
 
 from hardening_operator.cli.comparison import Comparison, comparisons, measured_round, spec_differences
 from hardening_operator.cli.target import RunArgument, Subject, faults_told, find_run
-from hardening_operator.cli.view import rate_text, round_name
+from hardening_operator.cli.view import rate_text
+from hardening_operator.observed import round_name
 
 LONGEST_VALUE = 60
 MARKS = {None: "", False: "no", True: "yes"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hardening_api.status import HardeningRunStatus, StageStatus
-from hardening_operator.cli.view import duration, round_name
+from hardening_operator.cli.view import duration
 from hardening_operator.observed import Event, StageKey
 
 BAD = ("NotPromoted", "Fail", "Rejected")
@@ -33,17 +33,16 @@ def _stages(status: HardeningRunStatus) -> dict[StageKey, StageStatus]:
 
 
 def _stage_news(key: StageKey, stage: StageStatus) -> Event:
-    where = f"{round_name(key.round)} {key.stage}"
     why = f": {stage.reason}: {stage.message}" if stage.reason else ""
     match stage.state:
         case "Succeeded":
             took = "" if stage.seconds is None else f" in {duration(stage.seconds)}"
-            return Event("Normal", "StageSucceeded", f"{where}: succeeded on attempt {stage.attempts}{took}")
+            return Event("Normal", "StageSucceeded", f"{key}: succeeded on attempt {stage.attempts}{took}")
         case "Failed":
-            return Event("Warning", "StageFailed", f"{where}: attempt {stage.attempts} failed{why}")
+            return Event("Warning", "StageFailed", f"{key}: attempt {stage.attempts} failed{why}")
         case "Pending":
-            return Event("Warning", "StageRetried", f"{where}: attempt {stage.attempts} ended{why}")
+            return Event("Warning", "StageRetried", f"{key}: attempt {stage.attempts} ended{why}")
         case "Stopped":
-            return Event("Normal", "StageStopped", f"{where}: saves and ends")
+            return Event("Normal", "StageStopped", f"{key}: saves and ends")
         case _:
-            return Event("Normal", "StageStarted", f"{where}: attempt {stage.attempts}")
+            return Event("Normal", "StageStarted", f"{key}: attempt {stage.attempts}")

@@ -16,6 +16,7 @@ from rich.text import Text
 from hardening_api.status import HardeningRunStatus, Progress, RoundStatus, StageStatus
 from hardening_operator.cli.target import Subject
 from hardening_operator.cli.view import duration, figures_table, phase_text, time_left
+from hardening_operator.observed import round_of
 
 STAGES_SHOWN = 24
 EVENTS_SHOWN = 6
@@ -59,7 +60,7 @@ def _head(subject: Subject, now: datetime) -> RenderableType:
     run, status = subject.run, subject.status
     where = f" in namespace {subject.cluster.namespace}" if subject.cluster is not None else ""
     first = Text.assemble((run.metadata.name, "bold"), f"{where}: ", phase_text(status.phase))
-    lines = [first, Text(f"model {run.spec.model.uri}, round {status.round} of {run.spec.rounds}", overflow="fold")]
+    lines = [first, Text(f"model {run.spec.model.uri}, {round_of(status.round, run.spec.rounds)}", overflow="fold")]
     if status.start_time is not None:
         began = datetime.fromisoformat(status.start_time)
         ended = datetime.fromisoformat(status.completion_time) if status.completion_time else now

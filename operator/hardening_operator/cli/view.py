@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardening_api.status import EvaluationFigures, HardeningRunStatus, Phase, Progress, Rate, RoundStatus
-from hardening_operator.observed import Event, Observed
+from hardening_operator.observed import Event, Observed, round_name
 
 SETS = ("original", "attacked", "bank")
 COLORS = {"Pass": "green", "Fail": "red", "Inconclusive": "yellow"}
@@ -88,11 +88,6 @@ def progress_bars(status: HardeningRunStatus, width: int) -> RenderableType:
         eta = Text(time_left(progress), style="dim")
         grid.add_row(round_name(progress.round), progress.stage, bar, f"{progress.ratio:4.0%}", eta)
     return grid
-
-
-def round_name(number: int) -> str:
-    """Return `base` or `round 2`."""
-    return "base" if number == 0 else f"round {number}"
 
 
 def time_left(progress: Progress) -> str:

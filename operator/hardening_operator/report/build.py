@@ -16,7 +16,7 @@ from hardening_api.sums import AgreementSums
 from hardening_operator.cli.view import duration, first_judge
 from hardening_operator.local.home import Home
 from hardening_operator.local.observe import read_result
-from hardening_operator.observed import StageKey
+from hardening_operator.observed import StageKey, round_name, round_of
 from hardening_operator.report import plots
 
 SETS = {
@@ -86,7 +86,7 @@ def _win_set(run: HardeningRun) -> str:
 def _decision(run: HardeningRun, status: HardeningRunStatus) -> str:
     if status.decisions:
         return status.decisions[-1].message
-    return f"The run is {status.phase.lower()}, in round {status.round} of {run.spec.rounds}."
+    return f"The run is {status.phase.lower()}, in {round_of(status.round, run.spec.rounds)}."
 
 
 def _headline(status: HardeningRunStatus, win_set: str) -> Iterator[tuple[str, str, str]]:
@@ -131,7 +131,7 @@ def _histograms(home: Home, entries: list[RoundStatus]) -> dict[str, AgreementSu
                 if sums.agreement is not None:
                     total = total + sums.agreement
         if total.harmful or total.safe:
-            found["base" if entry.round == 0 else f"round {entry.round}"] = total
+            found[round_name(entry.round)] = total
     return found
 
 

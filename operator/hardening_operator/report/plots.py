@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from hardening_api.status import HardeningRunStatus, Rate, RoundStatus, StageStatus
 from hardening_api.sums import AGREEMENT_BINS_PER_UNIT, AgreementSums
 from hardening_operator.cli.view import first_judge
+from hardening_operator.observed import round_name
 
 COLORS = {"original": "#0072b2", "attacked": "#d55e00", "bank": "#cc79a7", "benign": "#009e73", "base": "#7f7f7f"}
 MARKERS = {"original": "o", "attacked": "s", "bank": "^", "benign": "D"}
@@ -54,7 +55,7 @@ def _entries(status: HardeningRunStatus) -> list[RoundStatus]:
 
 def _round_axis(axes: Axes, entries: Sequence[RoundStatus]) -> None:
     rounds = [entry.round for entry in entries]
-    axes.set_xticks(rounds, ["base" if number == 0 else f"round {number}" for number in rounds])
+    axes.set_xticks(rounds, [round_name(number) for number in rounds])
     axes.set_xlim(min(rounds, default=0) - 0.4, max(rounds, default=0) + 0.4)
     axes.set_ylim(-0.03, 1.03)
 
@@ -142,7 +143,7 @@ def diversity(status: HardeningRunStatus) -> str:
             axes.errorbar(places, values, yerr=errors, label=label, color=color, marker=marker, capsize=3)
     valid = [attack.valid / attack.variants if attack.variants else 0.0 for _, attack in attacks]
     axes.plot(rounds, valid, label="valid variants / all", color=COLORS["original"], marker="o")
-    axes.set_xticks(rounds, [f"round {number}" for number in rounds])
+    axes.set_xticks(rounds, [round_name(number) for number in rounds])
     axes.set_ylim(-0.03, 1.03)
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.16))
     return _svg(figure)
@@ -153,7 +154,7 @@ def stage_times(stages: Sequence[tuple[int, StageStatus]]) -> str:
     figure = Figure(figsize=(SIZE[0], 0.8 + 0.26 * len(stages)), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    labels = [f"{'base' if number == 0 else f'round {number}'}  {stage.stage}" for number, stage in stages]
+    labels = [f"{round_name(number)}  {stage.stage}" for number, stage in stages]
     seconds = [stage.seconds or 0.0 for _, stage in stages]
     bars = axes.barh(labels, seconds, color=COLORS["original"], height=0.7)
     axes.bar_label(bars, [f"{value:.0f} s" for value in seconds], padding=3, fontsize="small")
