@@ -123,6 +123,7 @@ def main() -> int:
     work = options.work.resolve()
     words = ["--manifest", prepare(options, work), "--work", work, "--variants", options.variants]
     command = [sys.executable, "-m", "benchmarks.apl_against_dpo", *words, "--output", options.output.resolve()]
+    command += ["--rounds", options.rounds] if options.rounds else []
     return subprocess.run([*map(str, [*command, "--seeds", *options.seeds])], check=False, cwd=ROOT).returncode
 
 
@@ -132,6 +133,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder of all that is trained and answered")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", type=int, default=1, help="lead-ins of every attacker before a held-out prompt")
+    parser.add_argument("--rounds", type=int, help="rounds of both (default: the demo's)")
     parser.add_argument("--words", type=int, default=60, help="longest prompt or answer")
     parser.add_argument("--held-out", type=int, default=80)
     parser.add_argument("--all-pairs", action="store_true", help="train on pairs without a refusal as well")
