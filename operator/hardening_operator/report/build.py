@@ -86,7 +86,7 @@ def _win_set(run: HardeningRun) -> str:
 def _decision(run: HardeningRun, status: HardeningRunStatus) -> str:
     if status.decisions:
         return status.decisions[-1].message
-    return f"The run is {status.phase.lower()}, in {round_of(status.round, run.spec.rounds)}."
+    return f"The run is {status.phase.lower()}: {round_of(status.round, run.spec.rounds)}."
 
 
 def _headline(status: HardeningRunStatus, win_set: str) -> Iterator[tuple[str, str, str]]:
