@@ -15,9 +15,11 @@ IMAGE_BUILD = $(IMAGE_BUILDER) --build-arg REVISION=$(shell git rev-parse HEAD 2
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
+# Without bytecode on disk every process takes 10 seconds more to import torch and transformers.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test images cluster-up cluster-down e2e demo lock clean
+.PHONY: help setup lint format generate test images cluster-build cluster-up cluster-down e2e demo lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -53,6 +55,9 @@ test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 images: ## Build the operator's and the trainer's image with docker or buildah
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-operator:$(IMAGE_TAG) -f operator/Dockerfile .
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
+
+cluster-build: $(READY) ## Build what that Kubernetes and its tests need: programs and images
+	$(BIN)/python -m tests.cluster.bringup build
 
 cluster-up: $(READY) ## A real single-node Kubernetes on this machine (root, Go)
 	$(BIN)/python -m tests.cluster.bringup up

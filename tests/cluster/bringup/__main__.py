@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.bringup import cluster, images, node, tools
 from tests.cluster.bringup.components import ORDER
@@ -38,6 +39,8 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> None:
             _status(settings)
         case "start" | "stop" | "restart":
             getattr(cluster, chosen.command)(settings, chosen.process)
+        case "build":
+            _build(settings)
         case "tools":
             tools.install_packages()
             built = tools.build(settings, chosen.names or list(tools.TOOLS))
@@ -59,6 +62,16 @@ def _status(settings: Settings) -> None:
         say(f"still there: {line}")
 
 
+def _build(settings: Settings) -> None:
+    """The programs keep the processors busy, the images the disk: both at once."""
+    tools.install_packages()
+    with ThreadPoolExecutor() as both:
+        programs = both.submit(tools.build, settings, tools.E2E_TOOLS)
+        for name in images.IMAGES:
+            images.build(settings, name)
+        programs.result()
+
+
 def _images(settings: Settings, names: list[str]) -> dict[str, str]:
     tools.install_packages()
     references = {}
@@ -78,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="build what is missing and start the cluster")
+    commands.add_parser("build", help="build all that `make e2e` needs, without starting anything")
     commands.add_parser("down", help="end it and leave nothing but built tools, images and logs")
     commands.add_parser("status", help="whether it is up, and what of it is on the machine")
     for verb in ("start", "stop", "restart"):

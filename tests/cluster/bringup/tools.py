@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from tests.cluster.bringup.settings import KUBERNETES_VERSION, SOURCE, Settings
 from tests.cluster.bringup.shell import BringUpError, say
 
 _VERSION = "k8s.io/component-base/version"
-_KUBERNETES_FLAGS = (
-    f"-s -w -X {_VERSION}.gitVersion={KUBERNETES_VERSION} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
-)
+_LINKED = {
+    "kubernetes": f" -X {_VERSION}.gitVersion={KUBERNETES_VERSION} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
+}
 
 # command -> Debian package
 PACKAGES = {
@@ -37,24 +38,24 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Tool:
-    """A Go program: the folder under tools/ that pins it, its main package, its linker flags."""
+    """A Go program: the folder under tools/ that pins it, and its main package, whose last part is its name."""
 
     module: str
     package: str
-    flags: str = "-s -w"
 
 
 KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-TOOLS = {name: Tool("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_FLAGS) for name in KUBERNETES} | {
-    "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
+# etcd and CoreDNS are small main packages of our own in the same module: what they share is compiled once.
+TOOLS = {name: Tool("kubernetes", f"k8s.io/kubernetes/cmd/{name}") for name in KUBERNETES} | {
+    "etcd": Tool("kubernetes", "./etcd"),
+    "coredns": Tool("kubernetes", "./coredns"),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
-    "coredns": Tool("coredns", "github.com/coredns/coredns"),
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
-    "registry": Tool("registry", "github.com/distribution/distribution/v3/cmd/registry"),
     "versitygw": Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 NODE_TOOLS = (*KUBERNETES, "etcd", "coredns")
+E2E_TOOLS = (*NODE_TOOLS, "helm")
 
 
 def install_packages() -> None:
@@ -82,37 +83,46 @@ def binary(settings: Settings, name: str) -> Path:
     """Where a tool is once built: the folder's name changes with everything that decides what is built."""
     tool = TOOLS[name]
     source = SOURCE / "tools" / tool.module
-    pins = [(source / part).read_bytes() for part in ("go.mod", "go.sum")]
-    key = hashlib.sha256(b"\0".join([*pins, tool.package.encode(), tool.flags.encode()])).hexdigest()[:16]
+    pins = [path.read_bytes() for path in (source / "go.mod", source / "go.sum", *sorted(source.glob("*/*.go")))]
+    key = hashlib.sha256(b"\0".join([*pins, tool.package.encode(), _flags(tool.module).encode()])).hexdigest()[:16]
     return settings.cache / "bin" / key / name
 
 
 def build(settings: Settings, names: tuple[str, ...] | list[str]) -> dict[str, Path]:
     """Build the tools that are not in the cache yet and link all of them into CACHE/bin. Returns name -> program."""
-    built = {}
-    for name in names:
-        program = binary(settings, name)
-        if not program.exists():
-            _build_one(program, name)
+    programs = {name: binary(settings, name) for name in names}
+    missing = [name for name, program in programs.items() if not program.exists()]
+    for module in dict.fromkeys(TOOLS[name].module for name in missing):
+        _build_together(settings, module, [name for name in missing if TOOLS[name].module == module])
+    for name, program in programs.items():
         link = settings.cache / "bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to(program)
-        built[name] = program
-    return built
+    return programs
 
 
-def _build_one(program: Path, name: str) -> None:
+def _build_together(settings: Settings, module: str, names: list[str]) -> None:
+    """Build programs of one module with one command, which compiles one while it links another."""
     if not shutil.which("go"):
         raise BringUpError(
             "go is missing: install Go 1.26 or newer (https://go.dev/dl), it builds the cluster's programs"
         )
-    tool = TOOLS[name]
-    say(f"building {name} (once)")
-    program.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = program.with_suffix(f".{os.getpid()}")
-    flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", tool.flags]
-    _quietly(["go", "build", *flags, "-o", str(unfinished), tool.package], cwd=SOURCE / "tools" / tool.module)
-    unfinished.rename(program)
+    say(f"building {', '.join(names)} (once)")
+    with tempfile.TemporaryDirectory(dir=_folder(settings.cache / "tmp")) as unfinished:
+        flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", _flags(module), "-o", f"{unfinished}/"]
+        _quietly(["go", "build", *flags, *(TOOLS[name].package for name in names)], cwd=SOURCE / "tools" / module)
+        for name in names:
+            program = binary(settings, name)
+            (Path(unfinished) / name).rename(_folder(program.parent) / name)
+
+
+def _flags(module: str) -> str:
+    return "-s -w" + _LINKED.get(module, "")
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _present_files() -> set[str]:
