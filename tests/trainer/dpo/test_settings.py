@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,11 @@ def test_a_training_on_cpu_is_shown_no_gpu() -> None:
     assert worker_environ(Training(gpus_per_node=0), {})["CUDA_VISIBLE_DEVICES"] == ""
     assert "CUDA_VISIBLE_DEVICES" not in worker_environ(Training(gpus_per_node=1), {})
     assert worker_environ(Training(), {"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_processes_of_a_pod_share_the_cores_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {2, 3, 5, 7}, raising=False)
+    assert worker_environ(Training(gpus_per_node=2), {})["OMP_NUM_THREADS"] == "2"
 
 
 def test_only_a_marked_checkpoint_counts_and_the_last_one_stays(tmp_path: Path) -> None:

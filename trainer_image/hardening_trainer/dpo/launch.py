@@ -79,8 +79,9 @@ def rendezvous(training: Training, environ: Mapping[str, str]) -> list[str]:
 
 
 def worker_environ(training: Training, environ: Mapping[str, str]) -> dict[str, str]:
-    """Environment of the processes: the stage's own, the cores shared out, GPUs hidden from a training on CPU."""
-    threads = max(1, (os.cpu_count() or 1) // processes_per_node(training))
+    """Environment of the processes: the stage's own, its cores shared out, GPUs hidden from a training on CPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // processes_per_node(training))
     given = {"OMP_NUM_THREADS": str(threads), **environ}
     if training.gpus_per_node == 0:
         given |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
