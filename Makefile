@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test images cluster-build cluster-up cluster-down e2e demo lock clean
+.PHONY: help setup lint format generate test images cluster-tools cluster-images cluster-up cluster-down e2e demo lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,8 +56,11 @@ images: ## Build the operator's and the trainer's image with docker or buildah
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-operator:$(IMAGE_TAG) -f operator/Dockerfile .
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
 
-cluster-build: $(READY) ## Build what that Kubernetes and its tests need: programs and images
-	$(BIN)/python -m tests.cluster.bringup build
+cluster-tools: $(READY) ## Build the programs of that Kubernetes
+	$(BIN)/python -m tests.cluster.bringup tools
+
+cluster-images: $(READY) ## Build the images its tests need; load them if it runs
+	$(BIN)/python -m tests.cluster.bringup images
 
 cluster-up: $(READY) ## A real single-node Kubernetes on this machine (root, Go)
 	$(BIN)/python -m tests.cluster.bringup up

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,20 @@ class Release:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bringing up and building images takes longer than a test of the other folders may.
 
-    What needs no operator goes first: it may be about the chart itself, which can be installed once only. The longest
-    story goes last, so that no other is left out for it.
+    What needs no operator goes first: it may be about the chart itself, which can be installed once only. Of that, what
+    needs no image of ours goes first: those are loaded meanwhile. The longest story goes last, and is left out first.
     """
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in ours:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(1800))
-    late = [item for item in ours if "operator" in getattr(item, "fixturenames", ())]
-    late.sort(key=lambda item: item.path.name == "test_monitoring.py")
-    items[:] = [item for item in items if item not in late] + late
+    others = [item for item in items if item not in ours]
+    items[:] = others + sorted(ours, key=_when)
+
+
+def _when(item: pytest.Item) -> tuple[bool, bool, bool]:
+    needs = getattr(item, "fixturenames", ())
+    return "operator" in needs, "images" in needs, item.path.name == "test_monitoring.py"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -175,17 +180,26 @@ def own_namespace(admin: Kubectl, node: pytest.Item | pytest.Collector) -> Itera
 
 
 @pytest.fixture(scope="session")
-def python_image(cluster: Cluster) -> str:
-    """An image with Python in it, for small pods."""
-    if cluster.own is None:
-        return "python:3.11-slim-bookworm"
-    image_store.ensure_base(cluster.own)
-    image_store.load(cluster.own, image_store.BASE_IMAGE)
-    return image_store.BASE_IMAGE
+def loading(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[str]]]:
+    """The images of our own cluster, built and loaded one by one: `base`, and those of the project if a test asks."""
+    own = cluster.require_own()
+    asked = any("images" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    with ThreadPoolExecutor(1) as one_by_one:
+        names = ("base", *(image_store.IMAGES if asked else ()))
+        yield {name: one_by_one.submit(image_store.provide, own, name) for name in names}
+        one_by_one.shutdown(wait=False, cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
-def images(cluster: Cluster) -> dict[str, str]:
+def python_image(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    """An image with Python in it, for small pods."""
+    if cluster.own is None:
+        return "python:3.11-slim-bookworm"
+    return str(request.getfixturevalue("loading")["base"].result())
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster, request: pytest.FixtureRequest) -> dict[str, str]:
     """REPOSITORY:TAG of the `operator` and the `trainer` image."""
     if cluster.own is None:
         named = {name: os.environ.get(f"E2E_{name.upper()}_IMAGE", "") for name in image_store.IMAGES}
@@ -194,10 +208,8 @@ def images(cluster: Cluster) -> dict[str, str]:
                 "with E2E_CONTEXT, set E2E_OPERATOR_IMAGE and E2E_TRAINER_IMAGE to images it can pull"
             )
         return named
-    built = {name: image_store.build(cluster.own, name) for name in image_store.IMAGES}
-    for reference in built.values():
-        image_store.load(cluster.own, reference)
-    return built
+    loaded = request.getfixturevalue("loading")
+    return {name: loaded[name].result() for name in image_store.IMAGES}
 
 
 @pytest.fixture(scope="session")

@@ -156,20 +156,28 @@ def served(inputs: Kubectl, promoted: dict[str, Any], images: dict[str, str]) ->
 
 
 @pytest.fixture(scope="module")
-def green(inputs: Kubectl, served: Served) -> dict[str, Any]:
-    """A monitor of what is served, after its first check."""
+def monitored(inputs: Kubectl, served: Served) -> Kubectl:
+    """A monitor of what is served, and one of the promoted checkpoint itself."""
     endpoint = {"baseUrl": served.url, "model": "served", "maxRetries": 0, "timeoutSeconds": 10}
     rules = {"regression": {"consecutive": 2, "minSamples": 5}, "onRegression": "Rerun"}
-    inputs.apply(every_minute(MONITOR, target={"endpoint": endpoint}, evaluation={"run": RUN}, **rules))
-    return first_checked(inputs, MONITOR)
+    inputs.apply(
+        every_minute(MONITOR, target={"endpoint": endpoint}, evaluation={"run": RUN}, **rules),
+        every_minute("checkpoint", target={"run": RUN}, regression={"minSamples": 5}),
+    )
+    return inputs
 
 
 @pytest.fixture(scope="module")
-def checkpoint(inputs: Kubectl, promoted: dict[str, Any]) -> dict[str, Any]:
-    """A monitor of the promoted checkpoint itself, suspended after its first check."""
-    inputs.apply(every_minute("checkpoint", target={"run": RUN}, regression={"minSamples": 5}))
-    found = first_checked(inputs, "checkpoint")
-    inputs("patch", "hmon", "checkpoint", "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
+def green(monitored: Kubectl) -> dict[str, Any]:
+    """The monitor of what is served, after its first check."""
+    return first_checked(monitored, MONITOR)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(monitored: Kubectl) -> dict[str, Any]:
+    """The monitor of the checkpoint, suspended after its first check."""
+    found = first_checked(monitored, "checkpoint")
+    monitored("patch", "hmon", "checkpoint", "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
     return found
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.bringup import cluster, images, node, tools
 from tests.cluster.bringup.components import ORDER
@@ -39,11 +38,9 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> None:
             _status(settings)
         case "start" | "stop" | "restart":
             getattr(cluster, chosen.command)(settings, chosen.process)
-        case "build":
-            _build(settings)
         case "tools":
-            tools.install_packages()
-            built = tools.build(settings, chosen.names or list(tools.TOOLS))
+            tools.install_packages(settings)
+            built = tools.build(settings, chosen.names or tools.E2E_TOOLS)
             sys.stdout.write("".join(f"{path}\n" for path in built.values()))
         case "images":
             sys.stdout.write(json.dumps(_images(settings, chosen.names or list(images.IMAGES)), indent=1) + "\n")
@@ -62,18 +59,8 @@ def _status(settings: Settings) -> None:
         say(f"still there: {line}")
 
 
-def _build(settings: Settings) -> None:
-    """The programs keep the processors busy, the images the disk: both at once."""
-    tools.install_packages()
-    with ThreadPoolExecutor() as both:
-        programs = both.submit(tools.build, settings, tools.E2E_TOOLS)
-        for name in images.IMAGES:
-            images.build(settings, name)
-        programs.result()
-
-
 def _images(settings: Settings, names: list[str]) -> dict[str, str]:
-    tools.install_packages()
+    tools.install_packages(settings)
     references = {}
     for name in names:
         began = time.monotonic()
@@ -91,14 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="build what is missing and start the cluster")
-    commands.add_parser("build", help="build all that `make e2e` needs, without starting anything")
     commands.add_parser("down", help="end it and leave nothing but built tools, images and logs")
     commands.add_parser("status", help="whether it is up, and what of it is on the machine")
     for verb in ("start", "stop", "restart"):
         commands.add_parser(verb, help=f"{verb} one process").add_argument("process", help=", ".join(ORDER))
     tool = commands.add_parser("tools", help="build tools and print where they are")
-    tool.add_argument("names", nargs="*", metavar="NAME", help=f"all, or some of {', '.join(tools.TOOLS)}")
-    image = commands.add_parser("images", help="build the project's images and load them into the running cluster")
+    tool.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(tools.TOOLS)}; else what `make e2e` needs")
+    image = commands.add_parser("images", help="build the project's images; load them into the cluster if it runs")
     image.add_argument("names", nargs="*", metavar="NAME", help=" or ".join(images.IMAGES))
     simulate = commands.add_parser("simulate", help="add simulated GPU nodes (kwok)")
     simulate.add_argument("--nodes", type=int, default=10)

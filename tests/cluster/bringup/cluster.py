@@ -30,7 +30,7 @@ def up(settings: Settings) -> None:
         say(f"already up: {settings.kubeconfig}")
         return
     require_rights(settings)
-    tools.install_packages()
+    tools.install_packages(settings)
     require_kernel()
     programs = tools.build(settings, tools.NODE_TOOLS)
     began = time.monotonic()

@@ -6,7 +6,6 @@ A change of code alone therefore costs seconds: the layer with torch is neither 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 
 from tests.cluster.bringup.components import PAUSE_IMAGE
 from tests.cluster.bringup.settings import REPOSITORY, SOURCE, Settings
-from tests.cluster.bringup.shell import BringUpError, output, say
+from tests.cluster.bringup.shell import BringUpError, alone, output, say
 
 BASE_IMAGE = "localhost/hardening/base:bookworm-1"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
@@ -50,7 +49,7 @@ def build(settings: Settings, name: str) -> str:
     if not (REPOSITORY / image.dockerfile).exists():
         raise BringUpError(f"{image.dockerfile} does not exist: nothing to build the {name} image from")
     ensure_base(settings)
-    with _alone(settings, name), _context() as context:
+    with alone(_temporary(settings), name), _context() as context:
         return build_from(settings, image.repository, context / image.dockerfile, context, {"BASE_IMAGE": BASE_IMAGE})
 
 
@@ -71,8 +70,12 @@ def build_from(settings: Settings, repository: str, dockerfile: Path, context: P
 
 def ensure_base(settings: Settings) -> None:
     """A small Debian with Python, made by debootstrap once."""
-    if buildah(settings, "images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
-        return
+    with alone(_temporary(settings), "base"):
+        if not buildah(settings, "images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
+            _make_base(settings)
+
+
+def _make_base(settings: Settings) -> None:
     say(f"making {BASE_IMAGE} (once)")
     with _scratch_folder(settings) as folder:
         variant = ["--variant=minbase", f"--include={_BASE_PACKAGES}"]
@@ -101,13 +104,22 @@ def ensure_pause(settings: Settings) -> None:
     load(settings, PAUSE_IMAGE)
 
 
+def provide(settings: Settings, name: str) -> str:
+    """Have `base` or one of the project's images in the running cluster. Returns REPOSITORY:TAG."""
+    if name == "base":
+        ensure_base(settings)
+    reference = BASE_IMAGE if name == "base" else build(settings, name)
+    load(settings, reference)
+    return reference
+
+
 def load(settings: Settings, reference: str) -> None:
-    """Hand an image to containerd; does nothing when it is there."""
-    if reference in ctr(settings, "images", "list", "--quiet").split():
-        return
-    say(f"loading {reference}")
+    """Hand an image to containerd; does nothing when it is there, and waits for another process that does it."""
     layout = settings.cache / "layout"
-    with _alone(settings, "layout"):
+    with alone(_temporary(settings), "layout"):
+        if reference in ctr(settings, "images", "list", "--quiet").split():
+            return
+        say(f"loading {reference}")
         buildah(settings, "push", "--disable-compression", reference, f"oci:{layout}:{reference}")
         _import(settings, layout, reference)
         _forget_older(settings, layout, reference.rpartition(":")[0])
@@ -194,14 +206,6 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     header = tarfile.TarInfo(name)
     header.size = len(content)
     archive.addfile(header, BytesIO(content))
-
-
-@contextmanager
-def _alone(settings: Settings, what: str) -> Iterator[None]:
-    """One at a time: a second build of an image waits, and then finds every layer in the cache."""
-    with (_temporary(settings) / f"{what}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.bringup.settings import KUBERNETES_VERSION, SOURCE, Settings
-from tests.cluster.bringup.shell import BringUpError, say
+from tests.cluster.bringup.shell import BringUpError, alone, say
 
 _VERSION = "k8s.io/component-base/version"
 _LINKED = {
@@ -58,8 +58,13 @@ NODE_TOOLS = (*KUBERNETES, "etcd", "coredns")
 E2E_TOOLS = (*NODE_TOOLS, "helm")
 
 
-def install_packages() -> None:
+def install_packages(settings: Settings) -> None:
     """apt-get what is missing; none of it is started as a service."""
+    with alone(settings.cache / "tmp", "packages"):
+        _install_packages()
+
+
+def _install_packages() -> None:
     missing = sorted({package for command, package in PACKAGES.items() if not shutil.which(command)} - _present_files())
     if not missing:
         return
