@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup lint format generate test images cluster-tools cluster-images cluster-up cluster-down e2e demo lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## Make the virtual environment
 
@@ -50,13 +50,13 @@ generate: $(READY) ## CRD YAML, API reference, metrics glossary, alert rules and
 	$(BIN)/python -m hardening_operator.monitoring.generate
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
-	$(BIN)/pytest -n 2 --dist loadgroup --durations 15
+	$(BIN)/pytest -n 2 --dist loadgroup --durations 15 $(TESTS)
 
 images: ## Build the operator's and the trainer's image with docker or buildah
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-operator:$(IMAGE_TAG) -f operator/Dockerfile .
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
 
-cluster-tools: $(READY) ## Build the programs of that Kubernetes
+cluster-tools: $(READY) ## Build the programs of that Kubernetes, and what `make test` uses where it is
 	$(BIN)/python -m tests.cluster.bringup tools
 
 cluster-images: $(READY) ## Build the images its tests need; load them if it runs

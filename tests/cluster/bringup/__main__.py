@@ -40,7 +40,7 @@ def _run(settings: Settings, chosen: argparse.Namespace) -> None:
             getattr(cluster, chosen.command)(settings, chosen.process)
         case "tools":
             tools.install_packages(settings)
-            built = tools.build(settings, chosen.names or tools.E2E_TOOLS)
+            built = tools.build(settings, chosen.names or tools.TEST_TOOLS)
             sys.stdout.write("".join(f"{path}\n" for path in built.values()))
         case "images":
             sys.stdout.write(json.dumps(_images(settings, chosen.names or list(images.IMAGES)), indent=1) + "\n")
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in ("start", "stop", "restart"):
         commands.add_parser(verb, help=f"{verb} one process").add_argument("process", help=", ".join(ORDER))
     tool = commands.add_parser("tools", help="build tools and print where they are")
-    tool.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(tools.TOOLS)}; else what `make e2e` needs")
+    tool.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(tools.TOOLS)}; else what the tests use")
     image = commands.add_parser("images", help="build the project's images; load them into the cluster if it runs")
     image.add_argument("names", nargs="*", metavar="NAME", help=" or ".join(images.IMAGES))
     simulate = commands.add_parser("simulate", help="add simulated GPU nodes (kwok)")

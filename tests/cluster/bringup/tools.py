@@ -55,7 +55,7 @@ TOOLS = {name: Tool("kubernetes", f"k8s.io/kubernetes/cmd/{name}") for name in K
     "versitygw": Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 NODE_TOOLS = (*KUBERNETES, "etcd", "coredns")
-E2E_TOOLS = (*NODE_TOOLS, "helm")
+TEST_TOOLS = (*NODE_TOOLS, "helm", "kubeconform", "versitygw")
 
 
 def install_packages(settings: Settings) -> None:
