@@ -1,7 +1,8 @@
 """Container images without a registry: buildah builds them from the project's Dockerfiles, containerd gets the layers.
 
 Dockerfile -> buildah storage -> OCI layout (uncompressed) -> only the layers that containerd lacks -> containerd.
-A change of code alone therefore costs seconds: the layer with torch is neither built, written nor read again.
+After a change of code alone the layer with torch is read, to see that it is the same, but not built again: this takes
+3 minutes instead of 15.
 """
 
 from __future__ import annotations
