@@ -184,10 +184,10 @@ def loading(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[s
     """The images of our own cluster, built and loaded one by one: `base`, and those of the project if a test asks."""
     own = cluster.require_own()
     asked = any("images" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    with ThreadPoolExecutor(1) as one_by_one:
-        names = ("base", *(image_store.IMAGES if asked else ()))
-        yield {name: one_by_one.submit(image_store.provide, own, name) for name in names}
-        one_by_one.shutdown(wait=False, cancel_futures=True)
+    names = ("base", *(image_store.IMAGES if asked else ()))
+    one_by_one = ThreadPoolExecutor(1)
+    yield {name: one_by_one.submit(image_store.provide, own, name) for name in names}
+    one_by_one.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def build(settings: Settings, name: str) -> str:
     if not (REPOSITORY / image.dockerfile).exists():
         raise BringUpError(f"{image.dockerfile} does not exist: nothing to build the {name} image from")
     ensure_base(settings)
-    with alone(_temporary(settings), name), _context() as context:
+    with alone(settings.temporary, name), _context() as context:
         return build_from(settings, image.repository, context / image.dockerfile, context, {"BASE_IMAGE": BASE_IMAGE})
 
 
@@ -71,7 +71,7 @@ def build_from(settings: Settings, repository: str, dockerfile: Path, context: P
 
 def ensure_base(settings: Settings) -> None:
     """A small Debian with Python, made by debootstrap once."""
-    with alone(_temporary(settings), "base"):
+    with alone(settings.temporary, "base"):
         if not buildah(settings, "images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
             _make_base(settings)
 
@@ -117,7 +117,7 @@ def provide(settings: Settings, name: str) -> str:
 def load(settings: Settings, reference: str) -> None:
     """Hand an image to containerd; does nothing when it is there, and waits for another process that does it."""
     layout = settings.cache / "layout"
-    with alone(_temporary(settings), "layout"):
+    with alone(settings.temporary, "layout"):
         if reference in ctr(settings, "images", "list", "--quiet").split():
             return
         say(f"loading {reference}")
@@ -257,6 +257,5 @@ def _scratch_folder(settings: Settings) -> Iterator[Path]:
 
 
 def _temporary(settings: Settings) -> Path:
-    path = settings.cache / "tmp"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    settings.temporary.mkdir(parents=True, exist_ok=True)
+    return settings.temporary

@@ -30,6 +30,11 @@ class Settings:
     gpus: int = 8
 
     @property
+    def temporary(self) -> Path:
+        """Locks, and what is being built."""
+        return self.cache / "tmp"
+
+    @property
     def run(self) -> Path:
         """What one life of the cluster needs; removed by `down`."""
         return self.folder / "run"

@@ -60,7 +60,7 @@ TEST_TOOLS = (*NODE_TOOLS, "helm", "kubeconform", "versitygw")
 
 def install_packages(settings: Settings) -> None:
     """apt-get what is missing; none of it is started as a service."""
-    with alone(settings.cache / "tmp", "packages"):
+    with alone(settings.temporary, "packages"):
         _install_packages()
 
 
@@ -113,7 +113,7 @@ def _build_together(settings: Settings, module: str, names: list[str]) -> None:
             "go is missing: install Go 1.26 or newer (https://go.dev/dl), it builds the cluster's programs"
         )
     say(f"building {', '.join(names)} (once)")
-    with tempfile.TemporaryDirectory(dir=_folder(settings.cache / "tmp")) as unfinished:
+    with tempfile.TemporaryDirectory(dir=_folder(settings.temporary)) as unfinished:
         flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", _flags(module), "-o", f"{unfinished}/"]
         _quietly(["go", "build", *flags, *(TOOLS[name].package for name in names)], cwd=SOURCE / "tools" / module)
         for name in names:
