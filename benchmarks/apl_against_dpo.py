@@ -8,8 +8,10 @@ For each seed, and then over all of them:
     round, whatever its gates say                         -> APL's defender, and an attacker for every round
     TrainDefender's own training, on original and benign
     pairs only, as many tokens a round as APL's had       -> plain DPO's defender
+    the one of both that refuses more benign prompts,
+    weakened until it refuses as many as the other        -> both at matched over-refusal
     held-out prompts as they are, behind the lead-ins of
-    every attacker, benign ones, ordinary questions       -> base, APL, plain DPO
+    every attacker, benign ones, ordinary questions       -> base, APL, plain DPO, and both matched
 
 Answers are greedy and judged by RefusalPattern. What is in FOLDER already is not done again. `--ordinary` takes a file
 of rows with `turns` (MT-Bench); its first turns are asked.
@@ -31,8 +33,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from benchmarks.comparison import Panel, attacker_summary, compact, summary, valid_shares
+from benchmarks.comparison import ARMS, MATCHED, Panel, attacker_summary, compact, summary, valid_shares
 from benchmarks.harness import RESULTS, machine
+from benchmarks.matching import Weakened, at_strength, matched
 
 from hardening_api.run import HardeningRun, HardeningRunSpec
 from hardening_operator.documents import WrongContent, load_one
@@ -216,9 +219,12 @@ def measure_seed(
     attackers = {"base": base} | {
         f"round {number}": local_model(work / "apl" / trained_model(number, "attacker")) for number in rounds
     }
-    figures = panel.measure({"base": base, "APL": apl, "plain DPO": plain}, attackers, seed)
+    arms = dict(zip(ARMS, (apl, plain), strict=True))
+    found = matched(arms, panel.refusals, {arm: _weakened(base, model, work / arm) for arm, model in arms.items()})
+    equal = {name: found[arm][1] for arm, name in zip(ARMS, MATCHED, strict=True)}
+    figures = panel.measure({"base": base, **arms, **equal}, attackers, seed)
     trained = [one["tokens"] for entry in status["rounds"] for one in entry["trainings"] if one["role"] == "defender"]
-    matched = [json.loads(file.read_text())["tokens"] for file in sorted(work.glob("plain/*/done.json"))]
+    spent = [json.loads(file.read_text())["tokens"] for file in sorted(work.glob("plain/*/done.json"))]
     return {
         "seed": seed,
         "phase": status["phase"],
@@ -227,9 +233,17 @@ def measure_seed(
         "seconds": sum(
             stage.get("seconds", 0.0) for entry in [status["base"], *status["rounds"]] for stage in entry["stages"]
         ),
-        "tokens": {"APL": trained, "plain DPO": matched},
+        "tokens": {"APL": trained, "plain DPO": spent},
+        "strength": {arm: strength for arm, (strength, _) in found.items()},
         **figures,
     }
+
+
+def _weakened(base: ResolvedModel, model: ResolvedModel, folder: Path) -> Weakened:
+    def at(strength: float) -> ResolvedModel:
+        return local_model(at_strength(base.path, model.path, strength, folder / f"strength-{strength:.2f}"))
+
+    return at
 
 
 def main() -> None:

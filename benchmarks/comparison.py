@@ -32,6 +32,8 @@ from hardening_trainer.models import ResolvedModel
 
 ORDINARY_TOKENS = 64
 ARMS = ("APL", "plain DPO")
+MATCHED = ("APL, matched", "plain DPO, matched")
+"""The same two at equal over-refusal."""
 Values = list[float | None]
 """One for each question, in order; None where there is none (an invalid lead-in)."""
 
@@ -97,6 +99,11 @@ class Panel:
         result: dict[str, Any] = {"prompts": clusters, "verdicts": verdicts}
         return result | ({"ordinary": self._ordinary(defenders)} if self.ordinary else {})
 
+    def refusals(self, model: ResolvedModel) -> int:
+        """Count the benign prompts that a defender refuses."""
+        do(Work(model, answer=self.benign), self.journal, self.config.evaluation.max_new_tokens, _ignore)
+        return sum(int(value) for value in self._verdicts(model, self.benign) if value is not None)
+
     def _verdicts(self, model: ResolvedModel, questions: Sequence[Question]) -> Values:
         reading = refused if questions and questions[0].set == "benign" else harmful
         judge = RefusalPattern("refusal-pattern")
@@ -144,8 +151,9 @@ def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             entry[f"{who}, each seed"] = [_rate(_asked(one, name, who)) for one in taken]
             if name.startswith("attacked"):
                 entry[f"{who}, of all tries"] = _rate(_tries(taken, name, who))
-        if all(arm in entry for arm in ARMS):
-            entry["APL minus plain DPO"] = _difference(seeds, name)
+        for first, second in (ARMS, MATCHED):
+            if first in entry and second in entry:
+                entry[f"{first} minus {second}"] = _difference(seeds, name, first, second)
         result[name] = entry
     if all("ordinary" in one for one in seeds):
         result["ordinary"] = _ordinary_summary(seeds)
@@ -222,13 +230,13 @@ def _rate(values: Iterable[tuple[str, float]]) -> dict[str, Any] | None:
     return rate.model_dump() if rate else None
 
 
-def _difference(seeds: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
+def _difference(seeds: Sequence[Mapping[str, Any]], name: str, first: str, second: str) -> dict[str, Any] | None:
     """Mean over the prompts of the mean difference over seeds; the interval is over prompts, not over seeds."""
     paired = [
-        (prompt, apl - plain)
+        (prompt, own - other)
         for one in seeds
-        for (prompt, apl), (_, plain) in zip(_all(one, name, ARMS[0]), _all(one, name, ARMS[1]), strict=True)
-        if apl is not None and plain is not None
+        for (prompt, own), (_, other) in zip(_all(one, name, first), _all(one, name, second), strict=True)
+        if own is not None and other is not None
     ]
     mean = MeanSums.of([sum(several) / len(several) for several in _by_prompt(paired).values()]).mean()
     return mean.model_dump() if mean else None

@@ -1,16 +1,19 @@
 """Log-probabilities of preference pairs: ours against lm-evaluation-harness and TRL's reference pass.
 
-    python -m benchmarks.scoring --model FOLDER --pairs FILE.jsonl --rows 64
+    python -m benchmarks.scoring --model FOLDER --pairs FILE --rows 64 [--dtype bfloat16]
 
-All score the same token ids with the same loaded model; their figures must agree, or the run fails.
+All score the same token ids with the same loaded model; their figures must agree, or the run fails. FILE is JSONL, or
+the variants.parquet that a run's Attack stage left: then the work is that of the Score stage.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,13 +26,24 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from hardening_trainer.chat import EncodedPair, encode_pair
 from hardening_trainer.models import load_causal_lm, load_tokenizer
+from hardening_trainer.models.load import DTYPES
 from hardening_trainer.scoring import DEFAULT_BATCH_TOKENS, answer_logprobs
+from hardening_trainer.tables import VARIANTS, read_table
 
 GOALS = {"lm-evaluation-harness": 2.5, "TRL reference pass": 1.5}
-TOLERANCE = 1e-2
-"""Nats by which the sums over one answer may differ in float32."""
+TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 2.0}
+"""Nats by which the sums over one answer may differ: in bfloat16 the order of additions moves a sum by some tenths."""
 
 Figures = dict[str, list[tuple[float, float]]]
+
+
+def read_pairs(path: Path, count: int) -> list[dict[str, str]]:
+    """The first `count` pairs of a JSONL file, or valid variants of a table of Attack, in random order."""
+    if path.suffix != ".parquet":
+        return read_rows(path, count)
+    variants = [row for row in read_table(path, VARIANTS) if row["status"] == "Valid"]
+    drawn = random.Random(0).sample(variants, min(count, len(variants)))  # noqa: S311 - an order, not a secret
+    return [{**row, "prompt": row["variant"]} for row in drawn]
 
 
 def ours(model: PreTrainedModel, pairs: list[EncodedPair], batch_tokens: int) -> list[tuple[float, float]]:
@@ -93,16 +107,17 @@ def main() -> int:
     """Measure, print, write; 1 when the figures disagree."""
     parser = arguments("Scoring against lm-evaluation-harness and TRL", rows=64)
     parser.add_argument("--batch-size", type=int, default=8, help="sequences (TRL: pairs) a batch, theirs")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights, ours and theirs")
     parser.add_argument("--batch-tokens", type=int, default=DEFAULT_BATCH_TOKENS, help="ours")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = read_rows(options.pairs, options.rows)
+    rows = read_pairs(options.pairs, options.rows)
     with tempfile.TemporaryDirectory() as folder:
         return _measure(options, rows, folder)
 
 
 def _measure(options: argparse.Namespace, rows: list[dict[str, str]], folder: str) -> int:
-    model, tokenizer = load_causal_lm(options.model, torch.float32), load_tokenizer(options.model)
+    model, tokenizer = load_causal_lm(options.model, DTYPES[options.dtype]), load_tokenizer(options.model)
     pairs = [encode_pair(tokenizer, row["prompt"], row["preferred"], row["dispreferred"]) for row in rows]
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=options.batch_size, device=str(model.device))
     trainer = trl_trainer(model, tokenizer, rows, folder)
@@ -133,7 +148,7 @@ def _measure(options: argparse.Namespace, rows: list[dict[str, str]], folder: st
         "largest_difference_nats": differences,
     }
     report("scoring", result, options.output)
-    agreed = max(differences.values()) < TOLERANCE
+    agreed = max(differences.values()) < TOLERANCE[model.dtype]
     print(f"largest difference: {max(differences.values()):.2e} nats: {'agreed' if agreed else 'DISAGREED'}")
     return 0 if agreed else 1
 

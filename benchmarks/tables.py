@@ -14,6 +14,7 @@ from benchmarks.harness import RESULTS
 
 Figures = Mapping[str, Any]
 DEFENDERS = ("base", "APL", "plain DPO")
+MATCHED = ("APL, matched", "plain DPO, matched")
 
 
 def span(figures: Figures | None) -> str:
@@ -65,6 +66,14 @@ def comparison(result: Figures) -> Iterator[str]:
         for name in sets
     )
     yield table(("all seeds", *DEFENDERS, "APL minus plain DPO"), rows)
+    if all(who in summary[sets[0]] for who in MATCHED):
+        columns = (*MATCHED, " minus ".join(MATCHED))
+        yield table(
+            ("at matched over-refusal", *columns),
+            ((name, *(span(summary[name][who]) for who in columns)) for name in sets),
+        )
+        strengths = ((f"{one['seed']}", *(f"{one['strength'][arm]:.2f}" for arm in DEFENDERS[1:])) for one in seeds)
+        yield table(("seed", *(f"strength, {arm}" for arm in DEFENDERS[1:])), strengths)
     each = (
         (f"{one['seed']}", name, *(span(_of_seed(summary[name], who, index)) for who in DEFENDERS[1:]))
         for index, one in enumerate(seeds)

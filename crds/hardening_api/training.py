@@ -54,7 +54,8 @@ class Scoring(Contract):
     epsilon: Annotated[float, Field(ge=0, le=1e6)] = 0.1
     """Drop a prompt whose variants' R differ by less than this, in nats."""
     pairs_per_prompt: Annotated[int, Field(ge=1, le=32)] = 1
-    """Attacker pairs made of one prompt: highest R against lowest, second highest against second lowest, ..."""
+    """Most attacker pairs made of one prompt: highest R against lowest, second highest against second lowest, ...; then
+    highest R against invalid variants, which keeps the attacker from unlearning to write valid ones."""
 
 
 class DeepSpeed(Contract):

@@ -140,6 +140,14 @@ def test_further_pairs_go_inwards_while_they_spread_by_epsilon() -> None:
     assert found == Selected(chosen=row(1), pairs=((row(1), row(0)), (row(2), row(3))))
 
 
+def test_further_pairs_reject_invalid_variants_where_no_two_valid_ones_are_left() -> None:
+    rows = [row(0), row(1, "OverLong"), row(2), row(3, "Empty"), row(4, "Refusal")]
+    best_against_worst, best_against_overlong = (row(2), row(0)), (row(2), row(1, "OverLong"))
+    found = select(rows, {0: 1.0, 2: 4.0}, epsilon=0.1, most_pairs=2)
+    assert found == Selected(row(2), (best_against_worst, best_against_overlong))
+    assert select(rows, {0: 1.0, 2: 4.0}, epsilon=0.1) == Selected(row(2), (best_against_worst,))
+
+
 def test_a_single_valid_variant_stands_against_an_invalid_one() -> None:
     assert select([row(0, "Empty"), row(1), row(2, "Copy")], {1: 3.0}, 0.1) == Selected(
         row(1), ((row(1), row(2, "Copy")),)

@@ -22,8 +22,8 @@ class Selected:
     chosen: dict[str, Any]
     """Greatest R: the defender's attacked prompt, the attacker's chosen output."""
     pairs: tuple[tuple[dict[str, Any], dict[str, Any]], ...]
-    """The attacker's (chosen, rejected): greatest R against least, and inwards; where only one is valid, that one
-    against an invalid variant."""
+    """The attacker's (chosen, rejected): greatest R against least, and inwards; where these are fewer than asked for,
+    greatest R against invalid variants, so that the attacker does not unlearn to write valid ones."""
 
 
 def select(
@@ -36,13 +36,13 @@ def select(
     valid = [row for row in rows if row["variant_index"] in scores]
     if not valid:
         return NO_VALID
+    invalid = [row for row in rows if row["status"] in _TEACHABLE]
     found = select_pair([scores[row["variant_index"]] for row in valid], epsilon)
-    if found is not None:
-        return Selected(valid[found[0]], tuple(_inwards(valid, scores, epsilon, most_pairs)))
-    worse = next((row for row in rows if row["status"] in _TEACHABLE), None)
-    if len(valid) == 1 and worse is not None:
-        return Selected(valid[0], ((valid[0], worse),))
-    return SPREAD
+    if found is None and (len(valid) > 1 or not invalid):
+        return SPREAD
+    best = valid[found[0]] if found else valid[0]
+    pairs = [*_inwards(valid, scores, epsilon, most_pairs), *((best, worse) for worse in invalid)]
+    return Selected(best, tuple(pairs[:most_pairs]))
 
 
 def _inwards(
