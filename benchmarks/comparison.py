@@ -97,7 +97,8 @@ class Panel:
         }
         clusters = {name: [question.prompt_id for question in questions] for name, questions in sets.items()}
         result: dict[str, Any] = {"prompts": clusters, "verdicts": verdicts}
-        return result | ({"ordinary": self._ordinary(defenders)} if self.ordinary else {})
+        as_trained = {who: model for who, model in defenders.items() if who not in MATCHED}
+        return result | ({"ordinary": self._ordinary(as_trained)} if self.ordinary else {})
 
     def refusals(self, model: ResolvedModel) -> int:
         """Count the benign prompts that a defender refuses."""

@@ -116,6 +116,7 @@ WRITERS: dict[str, Callable[[Figures], Iterator[str]]] = {
     "apl_against_dpo": comparison,
     "hh_rlhf": comparison,
     "scoring": speed,
+    "scoring_bfloat16": speed,
     "sampling": speed,
     "dpo_step": speed,
 }
