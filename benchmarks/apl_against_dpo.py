@@ -1,6 +1,6 @@
 """APL against plain DPO on equal training tokens: the same held-out prompts, the same attackers, several seeds.
 
-    python -m benchmarks.apl_against_dpo --manifest benchmarks/apl_against_dpo.yaml --work FOLDER --seeds 0 1 2
+    python -m benchmarks.apl_against_dpo --manifest examples/smollm2-135m.yaml --work FOLDER --seeds 0 1 2
 
 For each seed, and then over all of them:
 

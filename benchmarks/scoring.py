@@ -147,7 +147,7 @@ def _measure(options: argparse.Namespace, rows: list[dict[str, str]], folder: st
         "goals": GOALS,
         "largest_difference_nats": differences,
     }
-    report("scoring", result, options.output)
+    report("scoring" if model.dtype == torch.float32 else f"scoring_{options.dtype}", result, options.output)
     agreed = max(differences.values()) < TOLERANCE[model.dtype]
     print(f"largest difference: {max(differences.values()):.2e} nats: {'agreed' if agreed else 'DISAGREED'}")
     return 0 if agreed else 1

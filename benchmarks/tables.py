@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.comparison import ARMS, MATCHED
 from benchmarks.harness import RESULTS
 
 Figures = Mapping[str, Any]
-DEFENDERS = ("base", "APL", "plain DPO")
-MATCHED = ("APL, matched", "plain DPO, matched")
+DEFENDERS = ("base", *ARMS)
 
 
 def span(figures: Figures | None) -> str:
@@ -72,16 +72,16 @@ def comparison(result: Figures) -> Iterator[str]:
             ("at matched over-refusal", *columns),
             ((name, *(span(summary[name][who]) for who in columns)) for name in sets),
         )
-        strengths = ((f"{one['seed']}", *(f"{one['strength'][arm]:.2f}" for arm in DEFENDERS[1:])) for one in seeds)
-        yield table(("seed", *(f"strength, {arm}" for arm in DEFENDERS[1:])), strengths)
+        strengths = ((f"{one['seed']}", *(f"{one['strength'][arm]:.2f}" for arm in ARMS)) for one in seeds)
+        yield table(("seed", *(f"strength, {arm}" for arm in ARMS)), strengths)
     each = (
-        (f"{one['seed']}", name, *(span(_of_seed(summary[name], who, index)) for who in DEFENDERS[1:]))
+        (f"{one['seed']}", name, *(span(_of_seed(summary[name], who, index)) for who in ARMS))
         for index, one in enumerate(seeds)
         for name in sets
     )
-    yield table(("seed", "set", *DEFENDERS[1:]), each)
-    spent = ((f"{one['seed']}", *(str(sum(one["tokens"][arm])) for arm in DEFENDERS[1:])) for one in seeds)
-    yield table(("seed", *(f"tokens, {arm}" for arm in DEFENDERS[1:])), spent)
+    yield table(("seed", "set", *ARMS), each)
+    spent = ((f"{one['seed']}", *(str(sum(one["tokens"][arm])) for arm in ARMS)) for one in seeds)
+    yield table(("seed", *(f"tokens, {arm}" for arm in ARMS)), spent)
     if "ordinary" in summary:
         asked = ((who, span(one["refused"]), span(one["nats_a_token"])) for who, one in summary["ordinary"].items())
         yield table(("ordinary questions", "refused", "nats a token of the base's answers"), asked)
