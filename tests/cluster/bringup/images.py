@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.bringup.components import PAUSE_IMAGE
+from tests.cluster.bringup.requirements import require_space
 from tests.cluster.bringup.settings import REPOSITORY, SOURCE, Settings
 from tests.cluster.bringup.shell import BringUpError, alone, output, say
 
@@ -42,6 +43,8 @@ IMAGES = {
     "operator": Image("localhost/hardening/operator", "operator/Dockerfile"),
     "trainer": Image("localhost/hardening/trainer", "trainer_image/Dockerfile"),
 }
+_FIRST_BUILD_GIB = 25
+"""The trainer's dependencies are there three times while their layer is first committed."""
 
 
 def build(settings: Settings, name: str) -> str:
@@ -51,6 +54,8 @@ def build(settings: Settings, name: str) -> str:
         raise BringUpError(f"{image.dockerfile} does not exist: nothing to build the {name} image from")
     ensure_base(settings)
     with alone(settings.temporary, name), _context() as context:
+        if name == "trainer" and not _is_built(settings, f"{image.repository}:latest"):
+            require_space(settings, _FIRST_BUILD_GIB)
         return build_from(settings, image.repository, context / image.dockerfile, context, {"BASE_IMAGE": BASE_IMAGE})
 
 
@@ -58,7 +63,8 @@ def build_from(settings: Settings, repository: str, dockerfile: Path, context: P
     """Build any Dockerfile; layers that did not change are taken from the cache. Returns REPOSITORY:TAG."""
     say(f"building {repository}")
     with _package_settings() as given:
-        flags = ["--layers", "--isolation", "chroot", "--network", "host", "--pull-never", "--format", "oci", *given]
+        flags = ["--layers", "--force-rm", "--isolation", "chroot", "--network", "host", "--pull-never"]
+        flags += ["--format", "oci", *given]
         flags += [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
         buildah(settings, "build", *flags, "--tag", f"{repository}:latest", "--file", str(dockerfile), str(context))
     digest = (
@@ -72,8 +78,12 @@ def build_from(settings: Settings, repository: str, dockerfile: Path, context: P
 def ensure_base(settings: Settings) -> None:
     """A small Debian with Python, made by debootstrap once."""
     with alone(settings.temporary, "base"):
-        if not buildah(settings, "images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
+        if not _is_built(settings, BASE_IMAGE):
             _make_base(settings)
+
+
+def _is_built(settings: Settings, reference: str) -> bool:
+    return bool(buildah(settings, "images", "--quiet", "--filter", f"reference={reference}").strip())
 
 
 def _make_base(settings: Settings) -> None:

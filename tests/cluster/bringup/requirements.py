@@ -36,6 +36,16 @@ def require_kernel() -> None:
         raise BringUpError("this machine cannot run containers: " + "; ".join(missing))
 
 
+def require_space(settings: Settings, gib: int) -> None:
+    """Room for images where they are kept. Raises BringUpError."""
+    free = shutil.disk_usage(settings.cache).free / 2**30
+    if free < gib:
+        raise BringUpError(
+            f"{settings.cache}: {free:.0f} GiB free: expected {gib} to build the trainer image: "
+            "make room, or set HARDENING_CLUSTER_CACHE to another disk"
+        )
+
+
 def _missing() -> Iterator[str]:
     if "overlay" not in _FILE_SYSTEMS.read_text().split() and not _works("modprobe", "overlay"):
         yield "the kernel has no overlay file system (CONFIG_OVERLAY_FS)"
