@@ -12,8 +12,8 @@ import pytest
 DATA = Path(__file__).parents[2] / "examples" / "data"
 ROWS_BY_FILE = {
     "preferences": ("p", 160),
-    "preferences-benign": ("b", 120),
-    "preferences-benign-smollm2": ("s", 120),
+    "preferences-benign": ("b", 160),
+    "preferences-benign-smollm2": ("s", 160),
     "validation-harmful": ("vh", 40),
     "validation-benign": ("vb", 40),
     "heldout-harmful": ("h", 80),
@@ -91,7 +91,7 @@ def test_harmful_requests_are_spread_evenly_over_the_same_twenty_categories() ->
 
 @pytest.mark.parametrize(
     ("name", "num_lookalikes"),
-    [("preferences-benign", 80), ("validation-benign", 30), ("heldout-benign", 60)],
+    [("preferences-benign", 120), ("validation-benign", 30), ("heldout-benign", 60)],
 )
 def test_benign_rows_are_look_alikes_or_ordinary_questions(name: str, num_lookalikes: int) -> None:
     kinds = Counter(row["category"].split("-")[0] for row in rows_of(name))
@@ -117,7 +117,7 @@ def test_the_small_models_own_answers_stand_against_the_same_prompts_and_refusal
     for shared in ("category", "prompt", "dispreferred"):
         assert [row[shared] for row in own] == [row[shared] for row in written]
     kept = sum(row["preferred"] == other["preferred"] for row, other in zip(own, written, strict=True))
-    assert kept == 16
+    assert kept == 23
 
 
 def test_the_small_models_own_answers_are_short_and_none_refuses() -> None:
