@@ -33,18 +33,20 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class Image:
-    """An image of the project: its repository name and its Dockerfile, built with the repository as context."""
+    """An image of the project, built with the repository as context.
+
+    `first_build_gib`: a new layer is there three times while it is committed.
+    """
 
     repository: str
     dockerfile: str
+    first_build_gib: int
 
 
 IMAGES = {
-    "operator": Image("localhost/hardening/operator", "operator/Dockerfile"),
-    "trainer": Image("localhost/hardening/trainer", "trainer_image/Dockerfile"),
+    "operator": Image("localhost/hardening/operator", "operator/Dockerfile", 2),
+    "trainer": Image("localhost/hardening/trainer", "trainer_image/Dockerfile", 25),
 }
-_FIRST_BUILD_GIB = 25
-"""The trainer's dependencies are there three times while their layer is first committed."""
 
 
 def build(settings: Settings, name: str) -> str:
@@ -54,8 +56,8 @@ def build(settings: Settings, name: str) -> str:
         raise BringUpError(f"{image.dockerfile} does not exist: nothing to build the {name} image from")
     ensure_base(settings)
     with alone(settings.temporary, name), _context() as context:
-        if name == "trainer" and not _is_built(settings, f"{image.repository}:latest"):
-            require_space(settings, _FIRST_BUILD_GIB)
+        if not _is_built(settings, f"{image.repository}:latest"):
+            require_space(settings, image.first_build_gib, image.repository)
         return build_from(settings, image.repository, context / image.dockerfile, context, {"BASE_IMAGE": BASE_IMAGE})
 
 

@@ -36,12 +36,12 @@ def require_kernel() -> None:
         raise BringUpError("this machine cannot run containers: " + "; ".join(missing))
 
 
-def require_space(settings: Settings, gib: int) -> None:
-    """Room for images where they are kept. Raises BringUpError."""
+def require_space(settings: Settings, gib: int, image: str) -> None:
+    """Room for an image where images are kept. Raises BringUpError."""
     free = shutil.disk_usage(settings.cache).free / 2**30
     if free < gib:
         raise BringUpError(
-            f"{settings.cache}: {free:.0f} GiB free: expected {gib} to build the trainer image: "
+            f"{settings.cache}: {free:.0f} GiB free: expected {gib} to build {image}: "
             "make room, or set HARDENING_CLUSTER_CACHE to another disk"
         )
 
