@@ -48,6 +48,7 @@ from hardening_trainer.dpo.job import DpoJob
 from hardening_trainer.dpo.training import train
 from hardening_trainer.inputs import resolve_source
 from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer, resolve_model
+from hardening_trainer.models.interpolation import save_interpolated
 from hardening_trainer.scoring import answer_logprobs
 
 LEAST_PROMPTS = 30
@@ -190,12 +191,13 @@ def train_plain(
                 role="defender",
                 model=str(model.path),
                 pairs=[str(output / "pairs.parquet")],
-                output=str(output / "model"),
+                output=str(output / "reached"),
                 checkpoints=str(output / "checkpoints"),
                 training=training,
                 seed=stage_seed(seed, StageKey(round_number, "TrainDefender")),
             )
             outcome = train(job, Quiet(), lambda: False)
+            save_interpolated(model.path, output / "reached", training.interpolation, output / "model")
             (output / "done.json").write_text(outcome.figures.model_dump_json())
         model = local_model(output / "model")
     return model

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
-
-from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer
+from hardening_trainer.models import ResolvedModel
+from hardening_trainer.models.interpolation import save_interpolated
 
 STEP = 0.05
 LEAST = 0.2
@@ -28,13 +27,7 @@ Weakened = Callable[[float], ResolvedModel]
 def at_strength(base: Path, trained: Path, strength: float, output: Path) -> Path:
     """Save the weights that lie at `strength` on the line from `base` (0) to `trained` (1), unless they are there."""
     if not (output / "model.safetensors").exists():
-        model, end = (load_causal_lm(path, torch.float32, "cpu") for path in (base, trained))
-        with torch.no_grad():
-            # parameters(), not the state dict: it has tied weights once
-            for value, other in zip(model.parameters(), end.parameters(), strict=True):
-                value.lerp_(other, strength)
-        load_tokenizer(trained).save_pretrained(output)
-        model.save_pretrained(output)
+        save_interpolated(base, trained, strength, output)
     return output
 
 

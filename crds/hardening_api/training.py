@@ -11,6 +11,7 @@ from hardening_api.sources import ModelSource
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+Interpolation = Annotated[float, Field(gt=0, le=1)]
 
 
 class Sampling(Contract):
@@ -97,6 +98,8 @@ class RoleTraining(Contract):
     """Overrides `spec.training.method`."""
     upper_layers: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Overrides `spec.training.upperLayers`."""
+    interpolation: Interpolation | None = None
+    """Overrides `spec.training.interpolation`."""
 
 
 class Training(Contract):
@@ -108,6 +111,9 @@ class Training(Contract):
     """Used when method is LoRA."""
     upper_layers: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Train (or adapt) only this many layers nearest the output, which halves the cost; the default is all of them."""
+    interpolation: Interpolation = 1.0
+    """Keep this much of what a training changed: the weights saved lie so far on the line from the ones it started from
+    to the ones it reached. Below 1 gives back some hardness, and over-refusal with it (WiSE-FT, arXiv 2109.01903)."""
     reference: Literal["Base", "PreviousRound"] = "Base"
     """What DPO's reference and R's reference are: the base model or the model this round started from."""
     order: Literal["Parallel", "AttackerFirst", "DefenderFirst"] = "Parallel"

@@ -57,6 +57,7 @@ spec:
     method: LoRA
     lora: {r: 16, alpha: 32, dropout: 0}
     upperLayers: 8
+    interpolation: 0.8
     reference: Base
     order: Parallel
     beta: 0.1
@@ -73,7 +74,7 @@ spec:
     benignShare: 0.5
     benignAttackedShare: 0.5
     attacker: {learningRate: 1e-5, beta: 0.2, nllWeight: 1, epochs: 2}
-    defender: {epochs: 1}
+    defender: {epochs: 1, interpolation: 0.5}
     engine: DeepSpeed
     deepspeed: {zeroStage: 2, config: {zero_optimization: {overlap_comm: true}}}
     nodes: 1
@@ -228,6 +229,8 @@ FAULTS = [
     Fault("spec.training.beta", "0", "spec.training.beta", "0"),
     Fault("spec.training.beta", "-0.1", "spec.training.beta", "-0.1"),
     Fault("spec.training.beta", '"0.1"', "spec.training.beta", '"0.1"'),
+    Fault("spec.training.interpolation", "0", "spec.training.interpolation", "0"),
+    Fault("spec.training.defender.interpolation", "1.5", "spec.training.defender.interpolation", "1.5"),
     Fault("spec.training.learningRate", "0", "spec.training.learningRate", "0"),
     Fault("spec.training.learningRate", "-1.0e-5", "spec.training.learningRate", "-1e-05"),
     Fault("spec.training.learningRate", "fast", "spec.training.learningRate", '"fast"'),

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_api.stage import StageConfig, StageResult, stage_folder
 from hardening_trainer.errors import DataFault, Interrupted
 from hardening_trainer.manifests import load_manifest
-from hardening_trainer.models import load_causal_lm
+from hardening_trainer.models import load_causal_lm, load_tokenizer
 from hardening_trainer.models.files import folder_digest
 from hardening_trainer.progress import Progress
 from hardening_trainer.runtime import StageContext, Surroundings, run_stage
@@ -92,6 +94,33 @@ def test_a_defender_is_trained_on_the_pairs_of_every_shard(world: World) -> None
     manifest = load_manifest(world.workspace, stage_folder(1, "TrainDefender"))
     assert manifest is not None
     assert {f"stage:{name}" for name in pairs} < manifest.inputs.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [{"method": "Full"}, {"method": "LoRA"}, {"method": "Full", "engine": "DeepSpeed", "deepspeed": {"zeroStage": 3}}],
+    ids=["Full", "LoRA", "ZeRO-3"],
+)
+def test_interpolation_saves_weights_between_those_the_training_started_from_and_those_it_reached(
+    world: World, settings: dict[str, Any]
+) -> None:
+    pairs = world.score([TEXTS], "defender")
+    saved = folder(world, "TrainDefender") / "model"
+    world.run(world.config("defender", pairs, **settings))
+    reached = load_file(saved / "model.safetensors")
+    shutil.rmtree(folder(world, "TrainDefender"))
+    result = world.run(world.config("defender", pairs, **settings, interpolation=0.25))
+    assert result.training is not None
+    assert result.training.steps == 4
+    start = load_file(world.model_path / "model.safetensors")
+    between = load_file(saved / "model.safetensors")
+    assert between.keys() == reached.keys() == start.keys()
+    assert any(not torch.equal(start[name], reached[name]) for name in start)
+    for name, weights in between.items():
+        expected = 0.75 * start[name].float() + 0.25 * reached[name].float()
+        torch.testing.assert_close(weights.float(), expected, atol=1e-6, rtol=1e-5)
+    load_tokenizer(saved)
 
 
 @pytest.mark.slow

@@ -66,11 +66,22 @@ class StageReport:
 
 
 def _train(context: StageContext, config: TrainConfig, files: list[Path], initial: Path) -> Outcome:
+    saved, weight = context.folder / MODEL, config.training.interpolation
+    reached = saved if weight == 1 else context.scratch / "reached"
+    outcome = _reach(context, config, files, initial, reached)
+    if reached != saved and context.leader and outcome.figures.pairs:
+        from hardening_trainer.models.interpolation import save_interpolated  # noqa: PLC0415  # imports torch
+
+        save_interpolated(initial, reached, weight, saved)
+    return outcome
+
+
+def _reach(context: StageContext, config: TrainConfig, files: list[Path], initial: Path, output: Path) -> Outcome:
     job = DpoJob(
         role=config.role,
         model=str(initial),
         pairs=[str(file) for file in files],
-        output=str(context.folder / MODEL),
+        output=str(output),
         checkpoints=str(context.partial / "checkpoints"),
         training=config.training,
         seed=context.config.seed,
