@@ -114,6 +114,7 @@ def speed(result: Figures) -> Iterator[str]:
 WRITERS: dict[str, Callable[[Figures], Iterator[str]]] = {
     "demo": demo,
     "apl_against_dpo": comparison,
+    "apl_against_dpo_two_rounds": comparison,
     "hh_rlhf": comparison,
     "scoring": speed,
     "scoring_bfloat16": speed,
