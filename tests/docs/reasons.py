@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from hardening_operator.draft import GATE_ANSWERS
+from hardening_operator.planner.run_status import GATE_ANSWERS
 from tests.support.pages import ROOT
 
 OPERATOR = ROOT / "operator" / "hardening_operator"
