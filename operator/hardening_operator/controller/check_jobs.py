@@ -16,9 +16,9 @@ from hardening_api.run import HardeningRun
 from hardening_operator.controller.apply import REFUSALS, RefusedError, apply_owned
 from hardening_operator.controller.observe import observe_attempt
 from hardening_operator.controller.runtime.api import Api, ApiError
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import MONITOR, Key
-from hardening_operator.controller.runtime.views import JobExtract, PodExtract, job_extract
+from hardening_operator.controller.runtime.views import JobView, PodView, job_view
 from hardening_operator.controller.stage_jobs import LINGERING, WAIT_SECONDS
 from hardening_operator.planner.check_config import check_config
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, RerunStart
@@ -52,7 +52,7 @@ class _Kept:
     deleted: set[str] = field(default_factory=set)
     rejected: dict[Attempt, Failure] = field(default_factory=dict)
 
-    def forget_all_but(self, active: ActiveCheck | None, jobs: Iterable[JobExtract]) -> None:
+    def forget_all_but(self, active: ActiveCheck | None, jobs: Iterable[JobView]) -> None:
         """Forget Jobs that are gone, and refusals of checks that have ended."""
         uids = {found.uid for found in jobs}
         self.equipped &= uids
@@ -64,8 +64,8 @@ class _Kept:
 class Checks:
     """Creates and deletes the Jobs of monitors, and creates the runs that they ask for."""
 
-    def __init__(self, api: Api, world: World, settings: OperatorSettings) -> None:
-        self._api, self._world, self._settings = api, world, settings
+    def __init__(self, api: Api, cache: Cache, settings: OperatorSettings) -> None:
+        self._api, self._cache, self._settings = api, cache, settings
         self._kept: dict[str, _Kept] = {}
 
     def forget(self, uid: str) -> None:
@@ -75,8 +75,8 @@ class Checks:
     def observe(self, monitor: HardeningMonitor, now: datetime) -> dict[str, CheckObservation]:
         """Return how the newest attempt of each check fares."""
         key, uid = _identity(monitor)
-        jobs = [found for found in self._world.jobs(key, now) if found.owner_uid == uid]
-        return observe_checks(jobs, self._world.pods(key), self._of(uid).rejected, now, self._settings)
+        jobs = [found for found in self._cache.jobs(key, now) if found.owner_uid == uid]
+        return observe_checks(jobs, self._cache.pods(key), self._of(uid).rejected, now, self._settings)
 
     async def carry_out(
         self, monitor: HardeningMonitor, decision: MonitorDecision, runs: Runs, now: datetime
@@ -88,7 +88,7 @@ class Checks:
         """
         key, uid = _identity(monitor)
         kept, active = self._of(uid), decision.status.active
-        jobs = self._world.jobs(key, now)
+        jobs = self._cache.jobs(key, now)
         kept.forget_all_but(active, jobs)
         for found in unwanted(uid, jobs, active):
             if found.uid not in kept.deleted:
@@ -104,7 +104,7 @@ class Checks:
             return None
         if present is None and decision.start is None:
             return None
-        if present is None and in_the_way(active, jobs, self._world.pods(key), now):
+        if present is None and in_the_way(active, jobs, self._cache.pods(key), now):
             return WAIT_SECONDS
         return await self._have(monitor, run, active, present)
 
@@ -123,7 +123,7 @@ class Checks:
         return None
 
     async def _have(
-        self, monitor: HardeningMonitor, run: HardeningRun | None, check: ActiveCheck, present: JobExtract | None
+        self, monitor: HardeningMonitor, run: HardeningRun | None, check: ActiveCheck, present: JobView | None
     ) -> float | None:
         """Have a check's Job and what it needs; a refusal of the API server is remembered, and looked at at once."""
         key, uid = _identity(monitor)
@@ -148,10 +148,10 @@ class Checks:
 
     async def _create(self, key: Key, attempt: StageAttempt, uid: str) -> str:
         answer = await apply_owned(self._api, job(attempt), uid)
-        made = job_extract(answer)
+        made = job_view(answer)
         if made is None or made.owner_uid != uid:
             raise RefusedError(f"Job {attempt.name} is another's")
-        self._world.applied_job(key, made)
+        self._cache.applied_job(key, made)
         return made.uid
 
     def _of(self, uid: str) -> _Kept:
@@ -159,8 +159,8 @@ class Checks:
 
 
 def observe_checks(
-    jobs: Sequence[JobExtract],
-    pods: Sequence[PodExtract],
+    jobs: Sequence[JobView],
+    pods: Sequence[PodView],
     rejected: Mapping[Attempt, Failure],
     now: datetime,
     settings: OperatorSettings,
@@ -181,7 +181,7 @@ def observe_checks(
     return found
 
 
-def unwanted(uid: str, jobs: Iterable[JobExtract], active: ActiveCheck | None) -> list[JobExtract]:
+def unwanted(uid: str, jobs: Iterable[JobView], active: ActiveCheck | None) -> list[JobView]:
     """Return the unfinished Jobs that must not run: all but the one of the active check's attempt."""
     wanted = (active.name, active.attempt) if active is not None else None
     return [
@@ -191,7 +191,7 @@ def unwanted(uid: str, jobs: Iterable[JobExtract], active: ActiveCheck | None) -
     ]
 
 
-def in_the_way(check: ActiveCheck, jobs: Sequence[JobExtract], pods: Iterable[PodExtract], now: datetime) -> bool:
+def in_the_way(check: ActiveCheck, jobs: Sequence[JobView], pods: Iterable[PodView], now: datetime) -> bool:
     """Tell whether something must end before a check may start: an earlier monitor's Job, or another with its pods."""
     if any((found.check, found.attempt) == (check.name, check.attempt) for found in jobs):
         return True
@@ -199,7 +199,7 @@ def in_the_way(check: ActiveCheck, jobs: Sequence[JobExtract], pods: Iterable[Po
     return any(not found.finished for found in jobs) or any(pod.alive and pod.job_uid in lingering for pod in pods)
 
 
-def _job_of(check: ActiveCheck, uid: str, jobs: Iterable[JobExtract]) -> JobExtract | None:
+def _job_of(check: ActiveCheck, uid: str, jobs: Iterable[JobView]) -> JobView | None:
     wanted = (check.name, check.attempt)
     return next((found for found in jobs if found.owner_uid == uid and (found.check, found.attempt) == wanted), None)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hardening_api.stages import StageResult
-from hardening_operator.controller.runtime.views import JobExtract, PodExtract, Termination
+from hardening_operator.controller.runtime.views import JobView, PodView, Termination
 from hardening_operator.planner.types import Failure
 from hardening_operator.settings import OperatorSettings
 
@@ -29,7 +29,7 @@ EVICTIONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Termi
 WORDS_LIMIT = 500
 
 
-def result_of(pod: PodExtract) -> StageResult | None:
+def result_of(pod: PodView) -> StageResult | None:
     """Return what a pod's stage reported; None when it did not, or not yet."""
     if pod.ended is None or not pod.ended.message:
         return None
@@ -39,15 +39,15 @@ def result_of(pod: PodExtract) -> StageResult | None:
         return None
 
 
-def newest_by_index(pods: Iterable[PodExtract]) -> dict[int, PodExtract]:
+def newest_by_index(pods: Iterable[PodView]) -> dict[int, PodView]:
     """Return the newest pod of each shard or node; a pod that was lost is followed by another with its index."""
-    newest: dict[int, PodExtract] = {}
+    newest: dict[int, PodView] = {}
     for pod in sorted(pods, key=lambda pod: (pod.created, pod.uid)):
         newest[pod.index] = pod
     return newest
 
 
-def failure_of_job(job: JobExtract, pods: Iterable[PodExtract]) -> Failure | None:
+def failure_of_job(job: JobView, pods: Iterable[PodView]) -> Failure | None:
     """Return why a failed Job failed, as its worst pod tells; None when no pod does."""
     reason, message = job.failed or ("", "")
     if reason == "DeadlineExceeded":
@@ -57,7 +57,7 @@ def failure_of_job(job: JobExtract, pods: Iterable[PodExtract]) -> Failure | Non
     return _failure_of_pod(job, min(blamed, key=_severity)) if blamed else None
 
 
-def lost(job: JobExtract) -> Failure:
+def lost(job: JobView) -> Failure:
     """Return the failure of a Job none of whose pods is left to tell why."""
     text = (
         f"Job {job.name} failed ({(job.failed or ('',))[0]}) and its pods are gone: "
@@ -66,13 +66,13 @@ def lost(job: JobExtract) -> Failure:
     return Failure(None, "PodLost", text)
 
 
-def result_lost(job: JobExtract) -> Failure:
+def result_lost(job: JobView) -> Failure:
     """Return the failure of a Job that completed, but whose pods went before their results were read."""
     text = f"Job {job.name} completed, but its results went with its pods: the next attempt finds its work and reports"
     return Failure(None, "ResultLost", text, disruption=True)
 
 
-def dead_end(job: JobExtract, pods: Sequence[PodExtract], now: datetime, settings: OperatorSettings) -> Failure | None:
+def dead_end(job: JobView, pods: Sequence[PodView], now: datetime, settings: OperatorSettings) -> Failure | None:
     """Return why an unfinished Job will not finish by itself, or None while it still may."""
     full = next((result for pod in pods if (result := result_of(pod)) and result.reason == "WorkspaceFull"), None)
     if full is not None:
@@ -83,7 +83,7 @@ def dead_end(job: JobExtract, pods: Sequence[PodExtract], now: datetime, setting
         return _no_pods(job, now, settings)
     current = newest_by_index(pods)
     waiting = [pod for pod in current.values() if pod.phase == "Pending" and not pod.deleting]
-    ways: tuple[Callable[[JobExtract, PodExtract, datetime, OperatorSettings], Failure | None], ...] = (
+    ways: tuple[Callable[[JobView, PodView, datetime, OperatorSettings], Failure | None], ...] = (
         _unschedulable,
         _not_pulled,
         _not_started,
@@ -92,7 +92,7 @@ def dead_end(job: JobExtract, pods: Sequence[PodExtract], now: datetime, setting
     return next((failure for failure in found if failure is not None), None)
 
 
-def _no_pods(job: JobExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _no_pods(job: JobView, now: datetime, settings: OperatorSettings) -> Failure | None:
     waited = _Waited(job.started or job.created, now)
     if not waited.longer_than(settings.scheduling_deadline_seconds):
         return None
@@ -103,7 +103,7 @@ def _no_pods(job: JobExtract, now: datetime, settings: OperatorSettings) -> Fail
     return Failure(None, "PodsNotCreated", text, fatal=True)
 
 
-def _unschedulable(job: JobExtract, pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _unschedulable(job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
     if pod.unschedulable is None:
         return None
     since, words = pod.unschedulable
@@ -117,7 +117,7 @@ def _unschedulable(job: JobExtract, pod: PodExtract, now: datetime, settings: Op
     return Failure(None, "Unschedulable", text, fatal=True)
 
 
-def _not_pulled(job: JobExtract, pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _not_pulled(job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
     reason, words = pod.waiting or ("", "")
     if reason not in PULL_REASONS:
         return None
@@ -132,7 +132,7 @@ def _not_pulled(job: JobExtract, pod: PodExtract, now: datetime, settings: Opera
     return Failure(None, "ImagePullFailed", text, fatal=True)
 
 
-def _not_started(_job: JobExtract, pod: PodExtract, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _not_started(_job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
     if pod.scheduled is None or pod.node is None or pod.started is not None:
         return None
     reason, words = pod.waiting or ("ContainerCreating", "")
@@ -148,7 +148,7 @@ def _not_started(_job: JobExtract, pod: PodExtract, now: datetime, settings: Ope
     return Failure(None, "PodNotStarted", text, fatal=True)
 
 
-def _failure_of_pod(job: JobExtract, pod: PodExtract) -> Failure:
+def _failure_of_pod(job: JobView, pod: PodView) -> Failure:
     if pod.ended is None:
         text = f"pod {pod.name} failed ({pod.reason or 'no reason'}): {_cut(pod.message)}: look at its node {pod.node}"
         return Failure(None, "PodLost", text, disruption=pod.reason in EVICTIONS)
@@ -159,7 +159,7 @@ def _failure_of_pod(job: JobExtract, pod: PodExtract) -> Failure:
     return _silent_failure(job, pod, pod.ended)
 
 
-def _silent_failure(job: JobExtract, pod: PodExtract, ended: Termination) -> Failure:
+def _silent_failure(job: JobView, pod: PodView, ended: Termination) -> Failure:
     """Describe a container that ended without a result."""
     code = ended.exit_code
     if ended.reason == "OOMKilled":
@@ -179,11 +179,11 @@ def _silent_failure(job: JobExtract, pod: PodExtract, ended: Termination) -> Fai
     return Failure(code, "StageFailed", text)
 
 
-def _saved_and_left(pod: PodExtract) -> bool:
+def _saved_and_left(pod: PodView) -> bool:
     return pod.ended is not None and pod.ended.exit_code == INTERRUPTED
 
 
-def _severity(pod: PodExtract) -> tuple[bool, bool, bool, int]:
+def _severity(pod: PodView) -> tuple[bool, bool, bool, int]:
     """Order pods by how much they tell: what no retry helps first, then those with a result, in order of index."""
     fatal = pod.ended is not None and pod.ended.exit_code in FATAL_EXITS
     return not fatal, pod.deleting, result_of(pod) is None, pod.index

@@ -14,9 +14,9 @@ from hardening_api.validation import validate_as
 from hardening_operator.controller.check_jobs import TRY_AGAIN_SECONDS, Checks
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
-from hardening_operator.controller.runtime.views import ResourceExtract
+from hardening_operator.controller.runtime.views import ResourceView
 from hardening_operator.planner.conditions import shortened
 from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_status import refused_status
@@ -30,16 +30,16 @@ class MonitorReconciler(Reconciler):
 
     def __init__(
         self,
-        world: World,
+        cache: Cache,
         api: Api,
         settings: OperatorSettings,
         clock: Callable[[], datetime],
         listener: Listener,
     ) -> None:
-        super().__init__(world, api, settings, clock, listener)
-        self._checks = Checks(api, world, settings)
+        super().__init__(cache, api, settings, clock, listener)
+        self._checks = Checks(api, cache, settings)
 
-    async def reconcile(self, resource: ResourceExtract) -> Outcome:
+    async def reconcile(self, resource: ResourceView) -> Outcome:
         """See `Reconciler`."""
         now = self._clock()
         try:
@@ -79,14 +79,14 @@ class MonitorReconciler(Reconciler):
         names = [monitor.spec.run, *(record.name for record in status.reruns)]
         found = {}
         for name in dict.fromkeys(name for name in names if name is not None):
-            run = self._world.resource(Key(RUN, namespace, name))
+            run = self._cache.resource(Key(RUN, namespace, name))
             readable = _readable(run) if run is not None and not run.deleting else None
             if readable is not None:
                 found[name] = readable
         return found
 
     async def _harden_again(
-        self, resource: ResourceExtract, monitor: HardeningMonitor, decision: MonitorDecision, now: datetime
+        self, resource: ResourceView, monitor: HardeningMonitor, decision: MonitorDecision, now: datetime
     ) -> float | None:
         if decision.rerun is None:
             return None
@@ -97,7 +97,7 @@ class MonitorReconciler(Reconciler):
         return TRY_AGAIN_SECONDS
 
 
-def accepted(resource: ResourceExtract) -> tuple[HardeningMonitor | None, list[str]]:
+def accepted(resource: ResourceView) -> tuple[HardeningMonitor | None, list[str]]:
     """Return the monitor if its spec can be used, else the faults, one a line."""
     document: dict[str, Any] = {name: value for name, value in resource.document.items() if name != "status"}
     found = validate_as(HardeningMonitor, document)
@@ -107,7 +107,7 @@ def accepted(resource: ResourceExtract) -> tuple[HardeningMonitor | None, list[s
     return (found, []) if not faults else (None, faults)
 
 
-def _readable(run: ResourceExtract) -> HardeningRun | None:
+def _readable(run: ResourceView) -> HardeningRun | None:
     """Return a run with its status; None for one that only another version of the operator can read."""
     try:
         return HardeningRun.model_validate(run.document)

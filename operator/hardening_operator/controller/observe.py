@@ -1,4 +1,4 @@
-"""What is, of one run: its Jobs, pods and approvals as the planner wants them told. Pure: a function of extracts."""
+"""What is, of one run: its Jobs, pods and approvals as the planner wants them told. Pure: a function of views."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hardening_operator.controller.failures import (
     result_of,
 )
 from hardening_operator.controller.progress import Measured, published
-from hardening_operator.controller.runtime.views import ApprovalExtract, JobExtract, PodExtract, ResourceExtract
+from hardening_operator.controller.runtime.views import ApprovalView, JobView, PodView, ResourceView
 from hardening_operator.planner.stage_configs import TRAININGS
 from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
 from hardening_operator.settings import OperatorSettings
@@ -31,10 +31,10 @@ PATIENCE = timedelta(seconds=15)
 class Seen:
     """All that the operator knows of one run."""
 
-    run: ResourceExtract
-    jobs: Sequence[JobExtract] = ()
-    pods: Sequence[PodExtract] = ()
-    approvals: Sequence[ApprovalExtract] = ()
+    run: ResourceView
+    jobs: Sequence[JobView] = ()
+    pods: Sequence[PodView] = ()
+    approvals: Sequence[ApprovalView] = ()
     progress: Mapping[str, Measured] = field(default_factory=dict)
     """What running pods say, by uid."""
     rejected: Mapping[tuple[StageKey, int], Failure] = field(default_factory=dict)
@@ -62,18 +62,16 @@ def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: Ope
     return Observed(stages, _approval(seen.approvals, status), seen.generation)
 
 
-def newest_jobs(seen: Seen) -> list[JobExtract]:
+def newest_jobs(seen: Seen) -> list[JobView]:
     """Return the Job of each stage's newest attempt; those of another run of the same name are none."""
-    newest: dict[StageKey, JobExtract] = {}
+    newest: dict[StageKey, JobView] = {}
     for job in seen.jobs:
         if job.owner_uid == seen.run.uid and (job.key not in newest or newest[job.key].attempt < job.attempt):
             newest[job.key] = job
     return list(newest.values())
 
 
-def observe_attempt(
-    job: JobExtract, pods: list[PodExtract], now: datetime, settings: OperatorSettings
-) -> StageObservation:
+def observe_attempt(job: JobView, pods: list[PodView], now: datetime, settings: OperatorSettings) -> StageObservation:
     """Return how the attempt fares whose Job has these pods."""
     begun = min((pod.started for pod in pods if pod.started is not None), default=job.started)
     seen = StageObservation(job.key, "Running", job.attempt, begun)
@@ -90,7 +88,7 @@ def observe_attempt(
     return seen
 
 
-def _completed(job: JobExtract, pods: list[PodExtract], seen: StageObservation, now: datetime) -> StageObservation:
+def _completed(job: JobView, pods: list[PodView], seen: StageObservation, now: datetime) -> StageObservation:
     results = _results(job, pods)
     ended = job.ended or now
     if results is not None:
@@ -100,14 +98,14 @@ def _completed(job: JobExtract, pods: list[PodExtract], seen: StageObservation, 
     return replace(seen, state="Failed", ended_at=ended, failure=result_lost(job))
 
 
-def _failed(job: JobExtract, pods: list[PodExtract], seen: StageObservation, now: datetime) -> StageObservation:
+def _failed(job: JobView, pods: list[PodView], seen: StageObservation, now: datetime) -> StageObservation:
     failure, ended = failure_of_job(job, pods), job.ended or now
     if failure is None and now - ended <= PATIENCE:
         return seen
     return replace(seen, state="Failed", ended_at=ended, failure=failure or lost(job))
 
 
-def _results(job: JobExtract, pods: list[PodExtract]) -> tuple[StageResult, ...] | None:
+def _results(job: JobView, pods: list[PodView]) -> tuple[StageResult, ...] | None:
     """Return the result of every shard, or None when one is missing."""
     found: dict[int, StageResult] = {}
     for pod in pods:
@@ -120,13 +118,13 @@ def _results(job: JobExtract, pods: list[PodExtract]) -> tuple[StageResult, ...]
     return tuple(found[index] for index in wanted)
 
 
-def _shards(job: JobExtract) -> int:
+def _shards(job: JobView) -> int:
     """A training is one shard however many nodes work on it; the first of them reports."""
     return 1 if job.key.stage in TRAININGS.values() else job.pods
 
 
 def _progress(
-    job: JobExtract, pods: list[PodExtract], seen: Seen, status: HardeningRunStatus
+    job: JobView, pods: list[PodView], seen: Seen, status: HardeningRunStatus
 ) -> tuple[float, float | None] | None:
     current = newest_by_index(pods)
     shards = range(_shards(job))
@@ -143,7 +141,7 @@ def _told(status: HardeningRunStatus, key: StageKey) -> Progress | None:
     return next((part for part in status.progress if (part.round, part.stage) == (key.round, key.stage)), None)
 
 
-def _approval(approvals: Sequence[ApprovalExtract], status: HardeningRunStatus) -> Approval | None:
+def _approval(approvals: Sequence[ApprovalView], status: HardeningRunStatus) -> Approval | None:
     """Return the newest approval of the candidate that waits; failing that, the newest of any."""
     awaited = next((entry.candidate for entry in status.rounds if entry.round == status.round), None)
     ordered = sorted(approvals, key=lambda approval: (approval.candidate == awaited, approval.created, approval.uid))

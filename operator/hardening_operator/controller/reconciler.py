@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from hardening_api.base import Contract
 from hardening_operator.controller.runtime.api import Api
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.events import EventRecorder
 from hardening_operator.controller.runtime.queue import Key
-from hardening_operator.controller.runtime.views import ResourceExtract, resource_extract
+from hardening_operator.controller.runtime.views import ResourceView, resource_view
 from hardening_operator.planner.types import Event
 from hardening_operator.settings import OperatorSettings
 
@@ -45,13 +45,13 @@ class Reconciler(ABC):
 
     def __init__(
         self,
-        world: World,
+        cache: Cache,
         api: Api,
         settings: OperatorSettings,
         clock: Callable[[], datetime],
         listener: Listener,
     ) -> None:
-        self._world, self._api, self._settings, self._clock = world, api, settings, clock
+        self._cache, self._api, self._settings, self._clock = cache, api, settings, clock
         self._listener = listener
         self._recorder = EventRecorder(api, settings.pod_name)
         self._known: dict[Key, str] = {}
@@ -63,7 +63,7 @@ class Reconciler(ABC):
         Raises ApiError when the API server cannot be had, Conflict when somebody else writes the status all the time.
         """
         for _ in range(MOST_CONFLICTS):
-            resource = self._world.resource(key)
+            resource = self._cache.resource(key)
             if resource is None or resource.deleting:
                 self._forget(key)
                 return "Unchanged", None
@@ -75,36 +75,36 @@ class Reconciler(ABC):
         raise Conflict(f"the status was written by somebody else {MOST_CONFLICTS} times in a row")
 
     @abstractmethod
-    async def reconcile(self, resource: ResourceExtract) -> Outcome:
+    async def reconcile(self, resource: ResourceView) -> Outcome:
         """Look at a resource as of the newest version known."""
 
     @abstractmethod
     def forget(self, uid: str) -> None:
         """Forget a resource that is gone."""
 
-    async def store(self, resource: ResourceExtract, status: Contract) -> None:
+    async def store(self, resource: ResourceView, status: Contract) -> None:
         """Store a status over the version it was decided from. Raises Conflict when that is not the newest."""
         key, version = resource.key, resource.resource_version
         document = status.to_document()
         stored = await self._api.replace_status(key.kind, key.namespace, key.name, version, document)
         if stored is not None:
-            self._world.wrote(resource_extract(stored), version)
+            self._cache.wrote(resource_view(stored), version)
             return
         now = await self._api.get(key.kind, key.namespace, key.name)
         if now is None or now["metadata"]["uid"] != resource.uid:
-            self._world.is_gone(resource.uid)
+            self._cache.is_gone(resource.uid)
         else:
-            self._world.wrote(resource_extract(now), version)
+            self._cache.wrote(resource_view(now), version)
         raise Conflict
 
-    async def tell(self, resource: ResourceExtract, events: Iterable[Event], now: datetime) -> None:
+    async def tell(self, resource: ResourceView, events: Iterable[Event], now: datetime) -> None:
         """Count events, and write them for people."""
         told = list(events)
         self._listener.observe_events(resource.namespace, told)
         await self._recorder.record(resource, told, now)
 
     async def refuse(
-        self, resource: ResourceExtract, before: Contract, refused: Contract, message: str, now: datetime
+        self, resource: ResourceView, before: Contract, refused: Contract, message: str, now: datetime
     ) -> Outcome:
         """Say that the spec cannot be used; everything else stays as it is until the spec is corrected."""
         if refused == before:
@@ -113,7 +113,7 @@ class Reconciler(ABC):
         await self.tell(resource, [Event("Warning", "SpecInvalid", message)], now)
         return "Changed", None
 
-    async def leave(self, resource: ResourceExtract, error: ValidationError, now: datetime) -> Outcome:
+    async def leave(self, resource: ResourceView, error: ValidationError, now: datetime) -> Outcome:
         """Say that the status is none of ours; what it means cannot be known, so nothing is done."""
         places = ", ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
         text = f"status: {places}: not as this operator writes it: was it written by a newer one? Then run that one"
@@ -126,7 +126,7 @@ class Reconciler(ABC):
         uid = self._known.pop(key, None)
         if uid is not None:
             self.forget(uid)
-            self._world.forget(uid)
+            self._cache.forget(uid)
             self._unreadable.pop(uid, None)
 
 

@@ -15,8 +15,8 @@ from hardening_operator.controller.observe import Seen, observe
 from hardening_operator.controller.progress import Measured
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api
-from hardening_operator.controller.runtime.cache import World
-from hardening_operator.controller.runtime.views import ResourceExtract
+from hardening_operator.controller.runtime.cache import Cache
+from hardening_operator.controller.runtime.views import ResourceView
 from hardening_operator.controller.stage_jobs import Children
 from hardening_operator.planner.conditions import shortened, updated_conditions
 from hardening_operator.planner.run import plan
@@ -29,18 +29,18 @@ class RunReconciler(Reconciler):
 
     def __init__(
         self,
-        world: World,
+        cache: Cache,
         api: Api,
         settings: OperatorSettings,
         clock: Callable[[], datetime],
         listener: Listener,
         progress: Mapping[str, Measured],
     ) -> None:
-        super().__init__(world, api, settings, clock, listener)
+        super().__init__(cache, api, settings, clock, listener)
         self._progress = progress
-        self._children = Children(api, world, settings)
+        self._children = Children(api, cache, settings)
 
-    async def reconcile(self, resource: ResourceExtract) -> Outcome:
+    async def reconcile(self, resource: ResourceView) -> Outcome:
         """See `Reconciler`."""
         now = self._clock()
         try:
@@ -68,19 +68,19 @@ class RunReconciler(Reconciler):
         """See `Reconciler`."""
         self._children.forget(uid)
 
-    def _seen(self, run: ResourceExtract, now: datetime) -> Seen:
+    def _seen(self, run: ResourceView, now: datetime) -> Seen:
         key = run.key
         return Seen(
             run,
-            self._world.jobs(key, now),
-            self._world.pods(key),
-            self._world.approvals(key),
+            self._cache.jobs(key, now),
+            self._cache.pods(key),
+            self._cache.approvals(key),
             self._progress,
             self._children.rejected(run.uid),
         )
 
 
-def accepted(run: ResourceExtract, status: HardeningRunStatus) -> tuple[HardeningRun | None, list[str]]:
+def accepted(run: ResourceView, status: HardeningRunStatus) -> tuple[HardeningRun | None, list[str]]:
     """Return the run if its spec can be used, else the faults, one a line.
 
     What no pod could use is told before the first start only: a run that goes on is judged by what comes of it.
@@ -93,7 +93,7 @@ def accepted(run: ResourceExtract, status: HardeningRunStatus) -> tuple[Hardenin
     return (found, []) if not faults else (None, faults)
 
 
-def _refused(run: ResourceExtract, status: HardeningRunStatus, message: str, now: datetime) -> HardeningRunStatus:
+def _refused(run: ResourceView, status: HardeningRunStatus, message: str, now: datetime) -> HardeningRunStatus:
     generation = run.document["metadata"].get("generation")
     answer = updated_conditions(status.conditions, {"Accepted": ("False", "SpecInvalid", message)}, now, generation)
     others = [condition for condition in status.conditions if condition.type != "Accepted"]

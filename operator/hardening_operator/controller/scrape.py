@@ -9,9 +9,9 @@ from typing import Protocol
 import aiohttp
 
 from hardening_operator.controller.progress import Measured, read_metrics
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
-from hardening_operator.controller.runtime.views import PodExtract
+from hardening_operator.controller.runtime.views import PodView
 from hardening_operator.resources import METRICS_PORT
 
 TIMEOUT = aiohttp.ClientTimeout(total=3, sock_connect=1)
@@ -32,8 +32,8 @@ class Fetcher(Protocol):
 class ProgressReader:
     """Keeps what running pods say of themselves, by pod uid."""
 
-    def __init__(self, world: World, fetch: Fetcher, wake: Callable[[Key], None], pause_seconds: float) -> None:
-        self._world, self._fetch, self._wake, self._pause = world, fetch, wake, pause_seconds
+    def __init__(self, cache: Cache, fetch: Fetcher, wake: Callable[[Key], None], pause_seconds: float) -> None:
+        self._cache, self._fetch, self._wake, self._pause = cache, fetch, wake, pause_seconds
         self.measured: dict[str, Measured] = {}
         self._told: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -55,11 +55,11 @@ class ProgressReader:
         due = [found for uid, found in running.items() if self._due.get(uid, 0.0) <= now]
         await asyncio.gather(*(self._read(limit, key, pod, now) for key, pod in due))
 
-    def _running(self) -> Iterator[tuple[Key, PodExtract]]:
+    def _running(self) -> Iterator[tuple[Key, PodView]]:
         """The pods of runs: a monitor's status tells no progress."""
-        return ((key, pod) for key, pod in self._world.running_pods() if key.kind == RUN and pod.address)
+        return ((key, pod) for key, pod in self._cache.running_pods() if key.kind == RUN and pod.address)
 
-    async def _read(self, limit: asyncio.Semaphore, key: Key, pod: PodExtract, now: float) -> None:
+    async def _read(self, limit: asyncio.Semaphore, key: Key, pod: PodView, now: float) -> None:
         host = f"[{pod.address}]" if ":" in (pod.address or "") else pod.address
         async with limit:
             try:

@@ -9,9 +9,9 @@ from hardening_api.run import HardeningRun
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_operator.controller.apply import RefusedError, apply_owned, together
 from hardening_operator.controller.runtime.api import Api
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
-from hardening_operator.controller.runtime.views import JobExtract, PodExtract, job_extract
+from hardening_operator.controller.runtime.views import JobView, PodView, job_view
 from hardening_operator.planner.stage_configs import run_identity, stage_configs
 from hardening_operator.planner.types import Decision, Failure, StageKey, StageStart
 from hardening_operator.resources import child_name, run_children, stage_children, workspace_url
@@ -26,8 +26,8 @@ LINGERING = timedelta(minutes=5)
 class Children:
     """Creates and deletes the children of runs."""
 
-    def __init__(self, api: Api, world: World, settings: OperatorSettings) -> None:
-        self._api, self._world, self._settings = api, world, settings
+    def __init__(self, api: Api, cache: Cache, settings: OperatorSettings) -> None:
+        self._api, self._cache, self._settings = api, cache, settings
         self._prepared: set[str] = set()
         self._deleted: dict[str, set[str]] = {}
         self._rejected: dict[str, dict[tuple[StageKey, int], Failure]] = {}
@@ -49,14 +49,14 @@ class Children:
         cannot do it now.
         """
         key, uid = _identity(run)
-        jobs = self._world.jobs(key, now)
+        jobs = self._cache.jobs(key, now)
         deleted = self._deleted.setdefault(uid, set())
         for job in unwanted(uid, jobs, decision.status):
             if job.uid not in deleted:
                 await self._api.delete("Job", key.namespace, job.name, job.uid)
                 deleted.add(job.uid)
         waits, due = [], []
-        pods = self._world.pods(key) if decision.start else []
+        pods = self._cache.pods(key) if decision.start else []
         for start in decision.start:
             name = child_name(run.metadata.name, start.key, start.attempt)
             if any(job.name == name and job.owner_uid == uid and not job.deleting for job in jobs):
@@ -77,19 +77,19 @@ class Children:
             *before, last = stage_children(run, self._settings, start.key, start.attempt, configs)
             # The Job's pods need the rest, which is made at the same time: a stage waits for two calls and not for all.
             await together(*(apply_owned(self._api, document, uid) for document in (*own, *before)))
-            job = job_extract(await apply_owned(self._api, last, uid))
+            job = job_view(await apply_owned(self._api, last, uid))
         except (RefusedError, ValueError) as refusal:
             text = f"{refusal}: correct the spec, the quota or the permission it names, then start a new run"
             failure = Failure(None, "CreateRejected", text, fatal=True)
             self._rejected.setdefault(uid, {})[start.key, start.attempt] = failure
             return False
         if job is not None:
-            self._world.applied_job(key, job)
+            self._cache.applied_job(key, job)
         self._prepared.add(uid)
         return True
 
 
-def unwanted(run_uid: str, jobs: Iterable[JobExtract], status: HardeningRunStatus) -> list[JobExtract]:
+def unwanted(run_uid: str, jobs: Iterable[JobView], status: HardeningRunStatus) -> list[JobView]:
     """Return the unfinished Jobs that must not run: those of no current attempt, or of a stage that is not on."""
     entries = [entry for entry in (status.base, *status.rounds) if entry is not None]
     ended = status.phase in TERMINAL_PHASES
@@ -110,8 +110,8 @@ def in_the_way(
     run_uid: str,
     name: str,
     start: StageStart,
-    jobs: Sequence[JobExtract],
-    pods: Iterable[PodExtract],
+    jobs: Sequence[JobView],
+    pods: Iterable[PodView],
     now: datetime,
 ) -> bool:
     """Tell whether something must end before an attempt may start: two must never write one folder at a time.

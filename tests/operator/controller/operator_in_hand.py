@@ -10,7 +10,7 @@ from hardening_operator.controller.monitor_reconciler import MonitorReconciler
 from hardening_operator.controller.progress import Measured
 from hardening_operator.controller.run_reconciler import RunReconciler
 from hardening_operator.controller.runtime.api import KubernetesApi
-from hardening_operator.controller.runtime.cache import Indices, World
+from hardening_operator.controller.runtime.cache import Cache, Indices
 from hardening_operator.controller.runtime.events import REASONS
 from hardening_operator.controller.runtime.handlers import (
     handle_job_event,
@@ -78,8 +78,8 @@ class Index(Mapping[Key, Iterable[Any]]):
     def _now(self) -> dict[Key, list[Any]]:
         found: dict[Key, list[Any]] = {}
         for document in self._server.objects_of(self.plural):
-            for key, extract in self._indexer(document).items():
-                found.setdefault(key, []).append(extract)
+            for key, view in self._indexer(document).items():
+                found.setdefault(key, []).append(view)
         return found
 
     def _items(self) -> dict[Key, list[Any]]:
@@ -103,12 +103,12 @@ class OperatorInHand:
     ) -> None:
         self.server, self.clock = server, clock
         self.indices = {name: Index(server, name) for name in INDEXERS}
-        self.world = World(Indices(**self.indices))
+        self.cache = Cache(Indices(**self.indices))
         self.progress: dict[str, Measured] = {}
         self.told: list[Event] = []
         self.reconcilers: dict[str, Any] = {
-            RUN: RunReconciler(self.world, api, settings, clock, self, self.progress),
-            MONITOR: MonitorReconciler(self.world, api, settings, clock, self),
+            RUN: RunReconciler(self.cache, api, settings, clock, self, self.progress),
+            MONITOR: MonitorReconciler(self.cache, api, settings, clock, self),
         }
         self._told_up_to = 0
 
@@ -135,7 +135,7 @@ class OperatorInHand:
             return
         for _, plural, _, document in self.server.log[self._told_up_to :]:
             if plural == "jobs":
-                handle_job_event(document, self.world, lambda _: None)
+                handle_job_event(document, self.cache, lambda _: None)
         self._told_up_to = len(self.server.log)
 
     def late(self, *plurals: str) -> None:

@@ -12,7 +12,7 @@ from hardening_operator.controller.runtime.leader_election import (
     LEASE_SECONDS,
     RENEW_SECONDS,
     RETRY_SECONDS,
-    Elector,
+    LeaderElection,
     LostLeadershipError,
     lead,
 )
@@ -41,8 +41,8 @@ def watch() -> Watch:
     return Watch()
 
 
-def elector(api: KubernetesApi, name: str, watch: Watch, clock: Clock) -> Elector:
-    return Elector(api, LEASE, name, clock, watch)
+def elector(api: KubernetesApi, name: str, watch: Watch, clock: Clock) -> LeaderElection:
+    return LeaderElection(api, LEASE, name, clock, watch)
 
 
 def lease(server: ApiServer) -> tuple[str, int]:

@@ -239,10 +239,10 @@ async def test_a_rerun_is_a_run_that_the_operator_takes_and_starts(
 async def test_a_rerun_s_events_have_its_monitor_looked_at(server: ApiServer, operator: OperatorInHand) -> None:
     await submit(server)
     woken: list[Key] = []
-    handle_run_event(server.get_one("hardeningruns", RUN_NAME), operator.world, woken.append)
+    handle_run_event(server.get_one("hardeningruns", RUN_NAME), operator.cache, woken.append)
     assert woken == [Key(RUN, "ns", RUN_NAME), NIGHTLY]
     rerun = {"metadata": {"name": "again", "namespace": "ns", "labels": {"hardening.dev/monitor": "hourly"}}}
-    handle_run_event(rerun, operator.world, woken.append)
+    handle_run_event(rerun, operator.cache, woken.append)
     assert woken[2:] == [Key(RUN, "ns", "again"), Key(MONITOR, "ns", "hourly")]
 
 

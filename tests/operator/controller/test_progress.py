@@ -73,7 +73,7 @@ async def answers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any]]:
 async def reader(operator: OperatorInHand) -> AsyncIterator[tuple[ProgressReader, list[Key]]]:
     woken: list[Key] = []
     async with aiohttp.ClientSession() as session:
-        yield ProgressReader(operator.world, http_fetcher(session), woken.append, 15.0), woken
+        yield ProgressReader(operator.cache, http_fetcher(session), woken.append, 15.0), woken
 
 
 async def test_a_running_pod_is_read_and_its_run_looked_at_when_it_has_moved(

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from hardening_operator.controller.runtime.api import KubernetesApi
 from hardening_operator.controller.runtime.health import Health
-from hardening_operator.controller.runtime.manager import Shell
+from hardening_operator.controller.runtime.manager import Manager
 from hardening_operator.controller.runtime.process import operate
 from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.instruments import Instruments
@@ -34,13 +34,15 @@ WITHIN_SECONDS = 60
 
 
 @asynccontextmanager
-async def running(client: ApiClient, api: KubernetesApi, clock: Clock, settings: Any = SELDOM) -> AsyncIterator[Shell]:
+async def running(
+    client: ApiClient, api: KubernetesApi, clock: Clock, settings: Any = SELDOM
+) -> AsyncIterator[Manager]:
     """An operator that works until the block ends, and then ends in order."""
     instruments = Instruments(CollectorRegistry(), "test")
-    shell, stop = Shell(settings, api, clock, instruments, Health()), asyncio.Event()
-    working = asyncio.create_task(operate(shell, client, stop))
+    manager, stop = Manager(settings, api, clock, instruments, Health()), asyncio.Event()
+    working = asyncio.create_task(operate(manager, client, stop))
     try:
-        yield shell
+        yield manager
     finally:
         stop.set()
         await working
@@ -78,16 +80,16 @@ async def jobs_run(server: ApiServer, kubelet: Kubelet) -> AsyncIterator[list[st
 async def test_events_alone_carry_a_run_to_its_end(
     server: ApiServer, client: ApiClient, api: KubernetesApi, clock: Clock, jobs_run: list[str]
 ) -> None:
-    async with running(client, api, clock) as shell:
+    async with running(client, api, clock) as manager:
         await operator_in_hand.submit(server)
         await until(server, lambda: "Promoted" in [event["reason"] for event in server.objects_of("events")])
         # The two trainings are made at the same time: either may come first.
         assert [*jobs_run[:3], *sorted(jobs_run[3:5]), *jobs_run[5:]] == STAGES
-        assert shell.health.ready() == (True, "leading")
+        assert manager.health.ready() == (True, "leading")
         # One list a kind when it begins, and never again.
         assert len(server.lists) == len(set(server.lists))
-        assert [facts.status["phase"] for facts in shell.run_facts()] == ["Promoted"]
-    assert (shell.run_facts(), shell.health.role) == ([], "stopping")
+        assert [facts.status["phase"] for facts in manager.run_facts()] == ["Promoted"]
+    assert (manager.run_facts(), manager.health.role) == ([], "stopping")
 
 
 @pytest.mark.parametrize("forget", [False, True])
@@ -138,7 +140,7 @@ async def test_a_monitor_checks_regresses_and_hardens_again_by_events_alone(
 ) -> None:
     clock.now = NOON
     await submit(server, **RERUN)
-    async with running(client, api, clock) as shell:
+    async with running(client, api, clock) as manager:
         await until(server, lambda: "nextScheduleTime" in status_of(server, "nightly", KIND))
         clock.now = datetime(2026, 3, 2, 3, tzinfo=UTC)
         await edit(server, "nightly", KIND, historyLimit=5)  # wakes it; the timer would, hours from now
@@ -147,12 +149,12 @@ async def test_a_monitor_checks_regresses_and_hardens_again_by_events_alone(
         again = f"{rerun_of(2)}-r0-evaluate"
         await until(server, has_job(server, again))
         await until(server, lambda: status_of(server, "nightly", KIND)["reruns"][0].get("phase") == "Running")
-        series = {sample.name: sample.value for family in collected(shell) for sample in family.samples}
+        series = {sample.name: sample.value for family in collected(manager) for sample in family.samples}
         assert series["hardening_monitor_regressed"] == 1
         assert series["hardening_monitor_baseline_harm_rate"] == pytest.approx(0.1)
     assert server.names("hardeningruns") == [RUN_NAME, rerun_of(2)]
 
 
-def collected(shell: Shell) -> list[Any]:
+def collected(manager: Manager) -> list[Any]:
     """What a scrape of the operator would give of runs and monitors."""
-    return list(StatusCollector(shell.run_facts, shell.monitor_facts).collect())
+    return list(StatusCollector(manager.run_facts, manager.monitor_facts).collect())

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from hardening_operator.controller.apply import together
 from hardening_operator.controller.runtime.api import Api, ApiError
-from hardening_operator.controller.runtime.views import ResourceExtract
+from hardening_operator.controller.runtime.views import ResourceView
 from hardening_operator.planner.conditions import shortened, timestamp
 from hardening_operator.planner.types import Event
 
@@ -58,17 +58,17 @@ class EventRecorder:
     def __init__(self, api: Api, instance: str) -> None:
         self._api, self._instance = api, instance
 
-    async def record(self, about: ResourceExtract, events: Iterable[Event], now: datetime) -> None:
+    async def record(self, about: ResourceView, events: Iterable[Event], now: datetime) -> None:
         """Write ``events``, all at the same time: those of one decision have the same time anyway."""
         await together(*(self._tried(about, event, now) for event in events))
 
-    async def _tried(self, about: ResourceExtract, event: Event, now: datetime) -> None:
+    async def _tried(self, about: ResourceView, event: Event, now: datetime) -> None:
         try:
             await self._record(about, event, now)
         except ApiError as error:
             log.warning("%s: event %s: %s", about.key, event.reason, error)
 
-    async def _record(self, about: ResourceExtract, event: Event, now: datetime) -> None:
+    async def _record(self, about: ResourceView, event: Event, now: datetime) -> None:
         """Create the event, or count it once more when the same was told before."""
         name = event_name(about, event)
         time = timestamp(now)
@@ -101,7 +101,7 @@ class EventRecorder:
             await self._api.merge("Event", about.namespace, name, change)
 
 
-def event_name(about: ResourceExtract, event: Event) -> str:
+def event_name(about: ResourceView, event: Event) -> str:
     """Return the name of an event's object: the same words on the same resource always have the same."""
     words = "\n".join((about.uid, event.type, event.reason, event.message))
     return f"{about.name}.{hashlib.sha256(words.encode()).hexdigest()[:16]}"

@@ -26,7 +26,7 @@ class LostLeadershipError(Exception):
     """Another operator may lead now: this one must end at once."""
 
 
-class Elector:
+class LeaderElection:
     """Holds a Lease, or waits for it."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Elector:
 
 
 async def lead(
-    elector: Elector,
+    elector: LeaderElection,
     work: Callable[[], Coroutine[Any, Any, None]],
     monotonic: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -118,7 +118,9 @@ async def lead(
             await elector.give_back()
 
 
-async def _renew(elector: Elector, monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+async def _renew(
+    elector: LeaderElection, monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
+) -> None:
     """Renew the Lease again and again; return when that has failed for too long."""
     renewed = monotonic()
     while monotonic() - renewed < RENEW_SECONDS:

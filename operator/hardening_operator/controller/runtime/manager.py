@@ -15,11 +15,11 @@ from hardening_operator.controller.monitor_reconciler import MonitorReconciler
 from hardening_operator.controller.reconciler import Conflict, Outcome
 from hardening_operator.controller.run_reconciler import RunReconciler
 from hardening_operator.controller.runtime.api import Api
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.health import Health
 from hardening_operator.controller.runtime.queue import MONITOR, RUN, Key, WorkQueue
 from hardening_operator.controller.runtime.resync import Sweeper
-from hardening_operator.controller.runtime.views import ResourceExtract
+from hardening_operator.controller.runtime.views import ResourceView
 from hardening_operator.controller.scrape import ProgressReader, http_fetcher
 from hardening_operator.metrics.facts import MonitorFacts, RunFacts, facts_of_monitor_object, facts_of_run_object
 from hardening_operator.metrics.instruments import Instruments
@@ -30,7 +30,7 @@ Look = Callable[[Key], Coroutine[Any, Any, Outcome]]
 """Looks at one resource."""
 
 
-class Shell:
+class Manager:
     """Holds together what works while this process leads."""
 
     def __init__(
@@ -44,22 +44,22 @@ class Shell:
         self.settings, self.api, self.clock = settings, api, clock
         self.instruments, self.health = instruments, health
         self.queue = WorkQueue()
-        self.world = World()
+        self.cache = Cache()
         self._reconcilers: dict[str, Look] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
         self._filled = asyncio.Event()
 
-    def begin(self, world: World) -> None:
-        """Start the workers over a world that kopf fills."""
-        self.world, self.queue, self._filled = world, WorkQueue(), asyncio.Event()
+    def begin(self, cache: Cache) -> None:
+        """Start the workers over a cache that kopf fills."""
+        self.cache, self.queue, self._filled = cache, WorkQueue(), asyncio.Event()
         self._session = aiohttp.ClientSession(trust_env=False)
         fetch = http_fetcher(self._session)
-        reader = ProgressReader(world, fetch, self.queue.add, self.settings.progress_seconds)
-        runs = RunReconciler(world, self.api, self.settings, self.clock, self.instruments, reader.measured)
-        monitors = MonitorReconciler(world, self.api, self.settings, self.clock, self.instruments)
+        reader = ProgressReader(cache, fetch, self.queue.add, self.settings.progress_seconds)
+        runs = RunReconciler(cache, self.api, self.settings, self.clock, self.instruments, reader.measured)
+        monitors = MonitorReconciler(cache, self.api, self.settings, self.clock, self.instruments)
         self._reconcilers = {RUN: runs, MONITOR: monitors}
-        sweeper = Sweeper(world, self.api, self.queue.add, self.health)
+        sweeper = Sweeper(cache, self.api, self.queue.add, self.health)
         self.health.oldest_work = self.queue.oldest_work
         self.health.sweep_seconds = self.settings.resync_seconds
         loops = [self.queue.work(self.look) for _ in range(self.settings.workers)]
@@ -79,7 +79,7 @@ class Shell:
         if self._session is not None:
             await self._session.close()
         self._tasks, self._session, self.health.last_sweep = [], None, None
-        self.world = World()
+        self.cache = Cache()
 
     def wake(self, key: Key) -> None:
         """Have a resource looked at; the first call tells that the indices are whole."""
@@ -101,11 +101,11 @@ class Shell:
 
     def run_facts(self) -> list[RunFacts]:
         """Return what a scrape exports of every run; nothing on a standby. Safe to call from another thread."""
-        return [facts_of_run_object(run.document) for run in _resources(self.world, RUN)]
+        return [facts_of_run_object(run.document) for run in _resources(self.cache, RUN)]
 
     def monitor_facts(self) -> list[MonitorFacts]:
         """Return what a scrape exports of every monitor; nothing on a standby. Safe to call from another thread."""
-        return [facts_of_monitor_object(monitor.document) for monitor in _resources(self.world, MONITOR)]
+        return [facts_of_monitor_object(monitor.document) for monitor in _resources(self.cache, MONITOR)]
 
     async def _once_filled(self, loop: Coroutine[Any, Any, None]) -> None:
         try:
@@ -116,8 +116,8 @@ class Shell:
         await loop
 
 
-def _resources(world: World, kind: str) -> list[ResourceExtract]:
-    return [found for key in world.keys(kind) if (found := world.resource(key)) is not None]
+def _resources(cache: Cache, kind: str) -> list[ResourceView]:
+    return [found for key in cache.keys(kind) if (found := cache.resource(key)) is not None]
 
 
 def _tell_of_failure(task: asyncio.Task[None]) -> None:

@@ -24,8 +24,8 @@ from hardening_operator.controller.runtime.api import Api, ApiError, KubernetesA
 from hardening_operator.controller.runtime.connect import NoClusterError, api_client, connection
 from hardening_operator.controller.runtime.handlers import bound_registry
 from hardening_operator.controller.runtime.health import Health, serve_health
-from hardening_operator.controller.runtime.leader_election import Elector, LostLeadershipError, lead
-from hardening_operator.controller.runtime.manager import Shell
+from hardening_operator.controller.runtime.leader_election import LeaderElection, LostLeadershipError, lead
+from hardening_operator.controller.runtime.manager import Manager
 from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.exposition import ExpositionError, serve
 from hardening_operator.metrics.instruments import Instruments
@@ -64,54 +64,56 @@ async def run_process(settings: OperatorSettings, environ: Mapping[str, str]) ->
         stack.push_async_callback(client.close)
         health, registry = Health(), CollectorRegistry()
         instruments = Instruments(registry, version("hardening-operator"))
-        shell = Shell(settings, KubernetesApi(client), lambda: datetime.now(UTC), instruments, health)
-        registry.register(StatusCollector(shell.run_facts, shell.monitor_facts))
+        manager = Manager(settings, KubernetesApi(client), lambda: datetime.now(UTC), instruments, health)
+        registry.register(StatusCollector(manager.run_facts, manager.monitor_facts))
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             registry.register(collector)
         serve(registry, settings.metrics_port)
         runner = await serve_health(health, settings.health_port)
         stack.push_async_callback(runner.cleanup)
-        await _lead_or_stand_by(settings, client, shell, stop)
+        await _lead_or_stand_by(settings, client, manager, stop)
 
 
-async def _lead_or_stand_by(settings: OperatorSettings, client: ApiClient, shell: Shell, stop: asyncio.Event) -> None:
+async def _lead_or_stand_by(
+    settings: OperatorSettings, client: ApiClient, manager: Manager, stop: asyncio.Event
+) -> None:
     if not settings.leader_election:
-        return await operate(shell, client, stop)
-    shell.health.role = "standby"
+        return await operate(manager, client, stop)
+    manager.health.role = "standby"
     lease = (settings.operator_namespace, settings.lease_name)
-    elector = Elector(shell.api, lease, settings.pod_name, shell.clock, time.monotonic)
-    leading = asyncio.create_task(lead(elector, lambda: operate(shell, client, stop), time.monotonic))
+    elector = LeaderElection(manager.api, lease, settings.pod_name, manager.clock, time.monotonic)
+    leading = asyncio.create_task(lead(elector, lambda: operate(manager, client, stop), time.monotonic))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((leading, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if shell.health.role == "standby" and not leading.done():
+    if manager.health.role == "standby" and not leading.done():
         leading.cancel()
         await asyncio.gather(leading, return_exceptions=True)
         return None
     return await leading
 
 
-async def operate(shell: Shell, client: ApiClient, stop: asyncio.Event) -> None:
+async def operate(manager: Manager, client: ApiClient, stop: asyncio.Event) -> None:
     """Watch and work until ``stop`` is set; a watch that breaks is begun anew."""
-    shell.instruments.observe_leadership(True)
-    shell.health.role = "starting"
+    manager.instruments.observe_leadership(True)
+    manager.health.role = "starting"
     while not stop.is_set():
         try:
-            await wait_for_kinds(shell.api, stop)
-            await watch(shell, client, stop)
+            await wait_for_kinds(manager.api, stop)
+            await watch(manager, client, stop)
         except Exception as error:
             log.exception("the watch broke: begun anew in %.0f s", LOOK_AGAIN_SECONDS, exc_info=error)
             await _pause(stop)
-    shell.health.role = "stopping"
+    manager.health.role = "stopping"
 
 
-async def watch(shell: Shell, client: ApiClient, stop: asyncio.Event) -> None:
+async def watch(manager: Manager, client: ApiClient, stop: asyncio.Event) -> None:
     """Run kopf once, until ``stop`` is set or one of its streams breaks for good."""
     if stop.is_set():
         return
-    registry = bound_registry(shell, lambda: connection(client.configuration))
+    registry = bound_registry(manager, lambda: connection(client.configuration))
     others = asyncio.all_tasks()
-    namespaces = shell.settings.namespaces
+    namespaces = manager.settings.namespaces
     tasks = await kopf.spawn_tasks(
         registry=registry, clusterwide=not namespaces, namespaces=namespaces, stop_flag=stop, ready_flag=asyncio.Event()
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from hardening_api.status import TERMINAL_PHASES
 from hardening_operator.controller.runtime.api import Api, ApiError
-from hardening_operator.controller.runtime.cache import World
+from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.health import Health
 from hardening_operator.controller.runtime.queue import MONITOR, RUN, Key
 
@@ -25,8 +25,8 @@ CHECKS = 20
 class Sweeper:
     """Sweeps over all runs and monitors."""
 
-    def __init__(self, world: World, api: Api, wake: Callable[[Key], None], health: Health) -> None:
-        self._world, self._api, self._wake, self._health = world, api, wake, health
+    def __init__(self, cache: Cache, api: Api, wake: Callable[[Key], None], health: Health) -> None:
+        self._cache, self._api, self._wake, self._health = cache, api, wake, health
         self._unchecked: deque[tuple[str, Key, str, str]] = deque()
         """Kind, whose it is, name and uid."""
 
@@ -43,12 +43,12 @@ class Sweeper:
 
     def wake_live(self) -> None:
         """Have every monitor looked at, and every run that has not ended or still has a Job."""
-        busy = {key for key, job in self._world.unfinished_jobs()}
-        for key in self._world.keys(RUN):
-            run = self._world.resource(key)
+        busy = {key for key, job in self._cache.unfinished_jobs()}
+        for key in self._cache.keys(RUN):
+            run = self._cache.resource(key)
             if run is not None and (run.status.get("phase") not in TERMINAL_PHASES or key in busy):
                 self._wake(key)
-        for key in self._world.keys(MONITOR):
+        for key in self._cache.keys(MONITOR):
             self._wake(key)
 
     async def check_some(self) -> None:
@@ -59,11 +59,11 @@ class Sweeper:
             kind, key, name, uid = self._unchecked.popleft()
             found = await self._api.get(kind, key.namespace, name)
             if found is None or found["metadata"]["uid"] != uid:
-                self._world.is_gone(uid)
+                self._cache.is_gone(uid)
                 self._wake(key)
 
     def _all(self) -> list[tuple[str, Key, str, str]]:
-        keys = [*self._world.keys(RUN), *self._world.keys(MONITOR)]
-        known = [(key, found) for key in keys if (found := self._world.resource(key)) is not None]
-        jobs = [("Job", key, job.name, job.uid) for key, job in self._world.unfinished_jobs()]
+        keys = [*self._cache.keys(RUN), *self._cache.keys(MONITOR)]
+        known = [(key, found) for key in keys if (found := self._cache.resource(key)) is not None]
+        jobs = [("Job", key, job.name, job.uid) for key, job in self._cache.unfinished_jobs()]
         return [*jobs, *((key.kind, key, found.name, found.uid) for key, found in known)]

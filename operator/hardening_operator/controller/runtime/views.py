@@ -24,7 +24,7 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceExtract:
+class ResourceView:
     """A HardeningRun or HardeningMonitor."""
 
     namespace: str
@@ -48,7 +48,7 @@ class ResourceExtract:
 
 
 @dataclass(frozen=True, slots=True)
-class JobExtract:
+class JobView:
     """A Job that is one attempt at one stage of a run, or at a check of a monitor."""
 
     uid: str
@@ -99,7 +99,7 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True)
-class PodExtract:
+class PodView:
     """A pod of such a Job."""
 
     uid: str
@@ -132,7 +132,7 @@ class PodExtract:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalExtract:
+class ApprovalView:
     """A PromotionApproval."""
 
     uid: str
@@ -143,12 +143,12 @@ class ApprovalExtract:
     created: datetime
 
 
-def resource_extract(body: Document) -> ResourceExtract:
+def resource_view(body: Document) -> ResourceView:
     """Read a HardeningRun or HardeningMonitor."""
     metadata = body["metadata"]
     kept = {name: metadata[name] for name in KEPT_METADATA if name in metadata}
     document = {name: body[name] for name in ("apiVersion", "kind", "spec", "status") if name in body}
-    return ResourceExtract(
+    return ResourceView(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
@@ -158,7 +158,7 @@ def resource_extract(body: Document) -> ResourceExtract:
     )
 
 
-def job_extract(body: Document) -> JobExtract | None:
+def job_view(body: Document) -> JobView | None:
     """Read a Job; None when it is no stage of a run and no check."""
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     labels = metadata.get("labels") or {}
@@ -169,7 +169,7 @@ def job_extract(body: Document) -> JobExtract | None:
         return None
     complete, failed = _condition(status, "Complete"), _condition(status, "Failed")
     ended = (complete or failed or {}).get("lastTransitionTime")
-    return JobExtract(
+    return JobView(
         uid=metadata["uid"],
         name=metadata["name"],
         owner_uid=owner,
@@ -187,7 +187,7 @@ def job_extract(body: Document) -> JobExtract | None:
     )
 
 
-def pod_extract(body: Document) -> PodExtract | None:
+def pod_view(body: Document) -> PodView | None:
     """Read a Pod; None when it belongs to no Job."""
     metadata, status = body["metadata"], body.get("status") or {}
     owner = _controller(metadata, "Job")
@@ -197,7 +197,7 @@ def pod_extract(body: Document) -> PodExtract | None:
     state = _container_state(status)
     disrupted = _condition(status, "DisruptionTarget")
     scheduled = _condition(status, "PodScheduled")
-    return PodExtract(
+    return PodView(
         uid=metadata["uid"],
         name=metadata["name"],
         job_uid=owner,
@@ -218,10 +218,10 @@ def pod_extract(body: Document) -> PodExtract | None:
     )
 
 
-def approval_extract(body: Document) -> ApprovalExtract:
+def approval_view(body: Document) -> ApprovalView:
     """Read a PromotionApproval."""
     metadata, spec = body["metadata"], body["spec"]
-    return ApprovalExtract(
+    return ApprovalView(
         uid=metadata["uid"],
         run=spec["run"],
         candidate=spec["candidate"],
