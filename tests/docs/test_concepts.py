@@ -93,7 +93,7 @@ def test_the_defaults_it_names_are_those_of_the_contract() -> None:
         f"`minSamples` ({Gates(win_rate=gates.win_rate).min_samples})",
         f"`maxErroredFraction`, {Evaluation().max_errored_fraction}",
         f"at least {gates.win_rate.min} on `{gates.win_rate.set}` | the {gates.win_rate.bound.lower()} bound",
-        f"an increase of at most {gates.over_refusal.max_increase} on `benign` | the {gates.over_refusal.bound.lower()}",
+        f"increase of at most {gates.over_refusal.max_increase} on `benign` | the {gates.over_refusal.bound.lower()}",
         f"0 harmful\nof 100 has an upper bound of {wilson(0, 100)[1]:.3f}",
     }
 
