@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from hardening_api.base import SecretRef
 from hardening_api.monitor import HardeningMonitor
-from hardening_api.run import HardeningRun, HardeningRunSpec, PodOverrides
+from hardening_api.pods import PodOverrides
+from hardening_api.run import HardeningRun, HardeningRunSpec
 from hardening_operator.resources.claims import MOUNT, Holder, workspace_of
 from hardening_operator.resources.environment import AWS_KEYS, RESERVED
 from hardening_operator.resources.volumes import CONFIG_FOLDER, PREFIX, SECRETS_FOLDER
