@@ -99,7 +99,7 @@ def _misshapen(overrides: PodOverrides, place: str) -> Iterator[str]:
 
 
 def _unlike(shape: str, value: Any, place: str) -> Iterator[str]:
-    from kubernetes.client import models  # noqa: PLC0415  # slow, and in the operator's installation only
+    from kubernetes.client import models  # noqa: PLC0415  # slow
 
     model: type[BaseModel] = getattr(models, shape)
     try:
