@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.properties import load_profile
+
+load_profile()
+
 # Figures are compared to 1e-4, which bfloat16, native on some machines, does not give.
 os.environ["HARDENING_DTYPE"] = "float32"
 

@@ -114,10 +114,10 @@ def _start_due_check(draft: MonitorDraft) -> None:
     due = _due(draft)
     if due is None or isinstance(draft.source, NotReady) or draft.spec.suspend:
         return
+    # The time is made up for when the running check has ended, if that is within the starting deadline.
+    if draft.spec.concurrency_policy == "Forbid" and (draft.active is not None or draft.ending()):
+        return
     if draft.active is not None:
-        # The time is made up for when the running check has ended, if that is within the starting deadline.
-        if draft.spec.concurrency_policy == "Forbid":
-            return
         text = f"{draft.active.name}: the next check was due"
         draft.record(Judgement("Inconclusive", "Replaced", text), draft.now)
     run = draft.source.run

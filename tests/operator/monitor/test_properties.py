@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hardening_api.monitor import HardeningMonitorStatus
@@ -12,10 +12,11 @@ from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorObserved
 from hardening_operator.planner.types import Failure
 from tests.operator.monitor.world import World, monitor_of, promoted_run, result, sums
+from tests.support.properties import examples
 
 HAPPENINGS = (
     "wait", "day", "good", "bad", "unreachable", "disrupted", "lost", "suspend", "resume", "gone", "back", "promoted",
-    "failed", "asked", "clock back",
+    "failed", "asked", "clock back", "leaves",
 )  # fmt: skip
 Happenings = st.lists(st.sampled_from(HAPPENINGS), max_size=40)
 Specs = st.fixed_dictionaries(
@@ -43,6 +44,9 @@ def happen(world: World, what: str) -> None:
     elif what in failures and seen is not None:
         failure = Failure(69, failures[what], "as the test wants it", disruption=what == "disrupted")
         world.checks[seen.name] = CheckObservation(seen.name, "Failed", seen.attempt, world.now, (), failure)
+    elif what == "leaves":
+        active = world.status.active.name if world.status.active is not None else None
+        world.checks = {name: seen for name, seen in world.checks.items() if name == active}
     elif what == "lost":
         world.checks = {}
     elif what in ("suspend", "resume"):
@@ -59,19 +63,34 @@ def happen(world: World, what: str) -> None:
         world.now += {"wait": timedelta(minutes=17), "day": timedelta(days=1)}.get(what, timedelta(hours=-3))
 
 
-@settings(max_examples=60, deadline=None)
-@given(spec=Specs, happenings=Happenings)
-def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str]) -> None:
-    world = World(monitor_of(**spec))
+HOURLY = {
+    "schedule": "0 * * * *",
+    "timeZone": "Etc/UTC",
+    "concurrencyPolicy": "Forbid",
+    "startingDeadlineSeconds": 3600,
+    "activeDeadlineSeconds": 5400,
+    "historyLimit": 1,
+    "onRegression": "Alert",
+    "regression": {"consecutive": 1},
+}
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(spec=Specs, happenings=Happenings, slow=st.booleans())
+@example(spec=HOURLY, happenings=["wait"] * 10, slow=False)
+@example(spec=HOURLY, happenings=["wait"] * 10, slow=True)
+@example(spec=HOURLY | {"concurrencyPolicy": "Replace"}, happenings=["wait"] * 10, slow=True)
+def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str], slow: bool) -> None:
+    world = World(monitor_of(**spec), slow_to_stop=slow)
     for what in happenings:
         happen(world, what)
         before = {name for name, seen in world.checks.items() if seen.state == "Running"}
         decision = world.plan()
         running = {name for name, seen in world.checks.items() if seen.state == "Running"}
-        forbidden = world.monitor.spec.concurrency_policy == "Forbid"
         assert len(running) <= 1
-        if forbidden and decision.start is not None:
+        if decision.start is not None:
             assert before <= {decision.start.check.name}
+            assert decision.stop == ()
         if world.monitor.spec.suspend:
             assert decision.start is None
             assert decision.status.active in (None, world.status.active)
@@ -82,7 +101,7 @@ def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[
         assert len({record.name for record in decision.status.history}) == len(decision.status.history)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(spec=Specs, happenings=Happenings)
 def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], happenings: list[str]) -> None:
     world = World(monitor_of(**spec))
