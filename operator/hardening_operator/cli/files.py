@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from hardening_api.stages import FINAL_EXITS
 from hardening_operator.cli.exit_codes import USAGE
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -39,6 +40,6 @@ def _trainer(program: str, arguments: list[str]) -> None:
 
 def _exit_code(code: int) -> int:
     """The program's faults of usage and data are this one's; an end by a signal is told as a shell does."""
-    if code in (64, 65):
+    if code in FINAL_EXITS:
         return USAGE
     return 128 - code if code < 0 else code
