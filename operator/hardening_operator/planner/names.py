@@ -40,7 +40,7 @@ Owner = HardeningRun | HardeningMonitor
 LONGEST_JOB = 52
 
 
-def child_name(run_name: str, key: StageKey, attempt: int) -> str:
+def stage_job_name(run_name: str, key: StageKey, attempt: int) -> str:
     """Return the name of a stage attempt's Job and of what goes with it; at most 52 characters."""
     return _fitted(run_name, f"-r{key.round}-{STAGES[key.stage].folder}{_again(attempt)}")
 
