@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardening_api.monitor import ActiveCheck, HardeningMonitor
-from hardening_api.run import HardeningRun, PodOverrides, S3Workspace
+from hardening_api.pods import PodOverrides
+from hardening_api.run import HardeningRun, S3Workspace
 from hardening_api.stages import FOLDERS, StageConfig
 from hardening_api.status import StageName
 from hardening_api.training import Training
 from hardening_operator.planner.names import (
     check_job_name,
     check_labels,
-    child_name,
     kueue_labels,
     namespace_of,
     owner_reference,
     service_name,
+    stage_job_name,
     stage_labels,
 )
 from hardening_operator.planner.types import StageKey
@@ -104,7 +105,7 @@ def stage_attempt(
     return StageAttempt(
         settings=settings,
         stage=key.stage,
-        name=child_name(run.metadata.name, key, number),
+        name=stage_job_name(run.metadata.name, key, number),
         namespace=namespace_of(run),
         owner=owner_reference(run),
         labels=stage_labels(run.metadata.name, key, number),
