@@ -147,10 +147,8 @@ def _differs(model: PreTrainedModel, padded: Callable[..., Any]) -> bool:
 
     Not seen under ZeRO-3, whose model holds no weights yet, nor where TRL has not added its head.
     """
-    if (
-        is_deepspeed_zero3_enabled()
-        or "fused_lm_head" not in inspect.signature(padded, follow_wrapped=False).parameters
-    ):
+    sharded = is_deepspeed_zero3_enabled()  # type: ignore[no-untyped-call]  # transformers leaves it so
+    if sharded or "fused_lm_head" not in inspect.signature(padded, follow_wrapped=False).parameters:
         return False
     batch = {name: value.to(model.device) for name, value in _probe_batch(model).items()}
     was_training = model.training
