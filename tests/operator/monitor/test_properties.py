@@ -63,23 +63,24 @@ def happen(world: World, what: str) -> None:
         world.now += {"wait": timedelta(minutes=17), "day": timedelta(days=1)}.get(what, timedelta(hours=-3))
 
 
-HOURLY = {
+EVERY_HOUR = {
     "schedule": "0 * * * *",
     "timeZone": "Etc/UTC",
-    "concurrencyPolicy": "Forbid",
-    "startingDeadlineSeconds": 3600,
-    "activeDeadlineSeconds": 5400,
     "historyLimit": 1,
     "onRegression": "Alert",
+    "rerun": {"maxReruns": 1, "coolDownSeconds": 0},
     "regression": {"consecutive": 1},
 }
+GIVEN_UP = EVERY_HOUR | {"concurrencyPolicy": "Forbid", "activeDeadlineSeconds": 5400}
+REPLACED = EVERY_HOUR | {"concurrencyPolicy": "Replace"}
 
 
 @settings(max_examples=examples(60), deadline=None)
 @given(spec=Specs, happenings=Happenings, slow=st.booleans())
-@example(spec=HOURLY, happenings=["wait"] * 10, slow=False)
-@example(spec=HOURLY, happenings=["wait"] * 10, slow=True)
-@example(spec=HOURLY | {"concurrencyPolicy": "Replace"}, happenings=["wait"] * 10, slow=True)
+@example(spec=GIVEN_UP, happenings=["wait", "day", "day"], slow=False)
+@example(spec=GIVEN_UP | {"startingDeadlineSeconds": 3600}, happenings=["wait"] * 10, slow=False)
+@example(spec=GIVEN_UP | {"startingDeadlineSeconds": 3600}, happenings=["wait"] * 10, slow=True)
+@example(spec=REPLACED, happenings=["wait"] * 10, slow=True)
 def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str], slow: bool) -> None:
     world = World(monitor_of(**spec), slow_to_stop=slow)
     for what in happenings:
@@ -103,6 +104,7 @@ def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[
 
 @settings(max_examples=examples(40), deadline=None)
 @given(spec=Specs, happenings=Happenings)
+@example(spec=REPLACED, happenings=["wait", "wait", "wait", "gone", "asked", "wait", "back"])
 def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], happenings: list[str]) -> None:
     world = World(monitor_of(**spec))
     for what in happenings:
