@@ -144,7 +144,7 @@ def _due(draft: MonitorDraft) -> datetime | None:
         draft.source = NotReady("InvalidSchedule", f"spec.schedule: {never}: expected a schedule with a next time")
         return None
     if asked is not None and asked <= draft.now and (draft.last_schedule is None or since < asked):
-        return asked
+        return asked if latest is None else max(asked, latest)  # one check answers both
     deadline = draft.spec.starting_deadline_seconds
     if latest is not None and deadline is not None and (draft.now - latest).total_seconds() > deadline:
         if not draft.spec.suspend:

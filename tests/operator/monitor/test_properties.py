@@ -59,7 +59,7 @@ def happen(world: World, what: str) -> None:
         world.now += {"wait": timedelta(minutes=17), "day": timedelta(days=1)}.get(what, timedelta(hours=-3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(spec=Specs, happenings=Happenings)
 def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str]) -> None:
     world = World(monitor_of(**spec))
@@ -82,7 +82,7 @@ def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[
         assert len({record.name for record in decision.status.history}) == len(decision.status.history)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(spec=Specs, happenings=Happenings)
 def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], happenings: list[str]) -> None:
     world = World(monitor_of(**spec))
