@@ -7,8 +7,6 @@ READY := $(VENV)/.ready
 DISTRIBUTIONS := crds operator trainer_image
 PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate tools/prose.py tools/site
 
-PROPERTY_TESTS := tests/operator/monitor/test_properties.py tests/operator/test_planner_properties.py
-
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
 IMAGE_PREFIX ?=
 IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' operator/pyproject.toml)
@@ -26,7 +24,8 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate docs test images cluster-tools cluster-images cluster-up cluster-down e2e e2e-full demo lock clean
+.PHONY: help setup lint format generate docs test images cluster-tools cluster-images cluster-up cluster-down e2e e2e-full demo \
+	lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -83,8 +82,9 @@ cluster-down: $(READY) ## End it, leave nothing but built tools, images and logs
 e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
 	E2E=1 $(BIN)/pytest tests/cluster --durations 25 $(E2E_FLAGS)
 
-e2e-full: e2e ## The same, and a long random search by the property tests
-	HYPOTHESIS_PROFILE=search $(BIN)/pytest -n 2 --timeout 3600 $(PROPERTY_TESTS)
+e2e-full: $(READY) ## All of that, the SmolLM2 example in the cluster, and a long search by hypothesis: an hour and more
+	$(BIN)/pytest tests --ignore tests/cluster -m hypothesis --hypothesis-profile long --timeout 3600 --durations 5
+	E2E_SMOLLM2=1 $(MAKE) e2e
 
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m

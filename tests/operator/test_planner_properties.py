@@ -19,7 +19,6 @@ from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_operator.planner.run import TRAINING_ORDER, plan
 from hardening_operator.planner.types import Approval, Decision, Failure, Observed, StageKey, StageObservation
 from tests.operator.world import BAD, GOOD, START, UNSURE, digest_for, promotion, result_of, spec_of
-from tests.support.properties import examples
 
 CALM_STEPS = 80
 """Once calm, every step finishes at least one stage: 4 rounds of at most 5 stages, base and promotion, and retries."""
@@ -220,7 +219,7 @@ def specs(draw: st.DrawFn) -> HardeningRunSpec:
 WINS = st.lists(st.sampled_from([GOOD, 80, UNSURE, BAD]), min_size=5, max_size=5)
 
 
-@settings(max_examples=examples(120), deadline=None)
+@settings(deadline=None)
 @given(st.data(), specs(), WINS, st.integers(0, 60))
 def test_whatever_happens_nothing_runs_twice_nothing_is_promoted_ungated_and_the_run_ends(
     data: st.DataObject, spec: HardeningRunSpec, wins: list[int], storm: int
@@ -257,7 +256,7 @@ def test_whatever_happens_nothing_runs_twice_nothing_is_promoted_ungated_and_the
         assert world.launches.count(launch) == 1 or launch in world.vanished
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(deadline=None)
 @given(st.data(), specs(), WINS)
 def test_in_a_calm_world_every_stage_runs_exactly_once(
     data: st.DataObject, spec: HardeningRunSpec, wins: list[int]

@@ -12,7 +12,6 @@ from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorObserved
 from hardening_operator.planner.types import Failure
 from tests.operator.monitor.world import World, monitor_of, promoted_run, result, sums
-from tests.support.properties import examples
 
 HAPPENINGS = (
     "wait", "day", "good", "bad", "unreachable", "disrupted", "lost", "suspend", "resume", "gone", "back", "promoted",
@@ -75,7 +74,7 @@ GIVEN_UP = EVERY_HOUR | {"concurrencyPolicy": "Forbid", "activeDeadlineSeconds":
 REPLACED = EVERY_HOUR | {"concurrencyPolicy": "Replace"}
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(deadline=None)
 @given(spec=Specs, happenings=Happenings, slow=st.booleans())
 @example(spec=GIVEN_UP, happenings=["wait", "day", "day"], slow=False)
 @example(spec=GIVEN_UP | {"startingDeadlineSeconds": 3600}, happenings=["wait"] * 10, slow=False)
@@ -102,7 +101,7 @@ def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[
         assert len({record.name for record in decision.status.history}) == len(decision.status.history)
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(deadline=None)
 @given(spec=Specs, happenings=Happenings)
 @example(spec=REPLACED, happenings=["wait", "wait", "wait", "gone", "asked", "wait", "back"])
 def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], happenings: list[str]) -> None:
@@ -114,6 +113,8 @@ def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], 
         assert plan_monitor(world.monitor, world.status, seen, world.now) == first
         stored = HardeningMonitorStatus.model_validate(first.status.to_document())
         assert stored == first.status
+        if first.stop:  # after a check was given up, the next decision may start one
+            stored = plan_monitor(world.monitor, stored, seen, world.now).status
         again = plan_monitor(world.monitor, stored, seen, world.now)
         assert [event.reason for event in again.events if event.reason in ("CheckStarted", "RerunCreated")] == []
         assert again.status.history == first.status.history
