@@ -15,6 +15,7 @@ CHANGEABLE = frozenset({"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFini
 
 RUN_COLUMNS = (
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Progressing")].reason'},
     {"name": "Round", "type": "integer", "jsonPath": ".status.round"},
     {"name": "Harm before", "type": "number", "format": "float", "jsonPath": ".status.summary.harmBefore"},
     {"name": "Harm after", "type": "number", "format": "float", "jsonPath": ".status.summary.harmAfter"},

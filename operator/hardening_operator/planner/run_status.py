@@ -217,7 +217,7 @@ class Draft:
 
     def _tell_of_wait(self) -> None:
         wait = self._wait()
-        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+        if wait is not None and ("Progressing", wait[0]) not in [(c.type, c.reason) for c in self.before.conditions]:
             self.ledger.tell("Warning", "StageWaiting", f"{wait[0]}: {wait[1]}")
 
     def _conditions(self) -> list[Condition]:
