@@ -94,6 +94,8 @@ class RunReconciler(Reconciler):
             self._cache.approvals(key),
             self._progress,
             self._jobs.rejected(run.uid),
+            self._jobs.waits(run.uid),
+            self._jobs.created(run.uid),
         )
 
 

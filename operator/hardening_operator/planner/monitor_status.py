@@ -56,6 +56,12 @@ class MonitorDraft:
         """Whether there were enough bad checks in a row."""
         return self.consecutive_bad >= self.spec.regression.consecutive
 
+    def ending(self) -> tuple[str, ...]:
+        """Return the names of checks that are observed running although they are not, or no longer, the active one."""
+        active = self.active.name if self.active is not None else None
+        running = (name for name, seen in self.observed.checks.items() if seen.state == "Running")
+        return tuple(sorted(name for name in running if name != active))
+
     def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Add an event."""
         self.events.append(Event(kind, reason, shortened(message)))
@@ -112,6 +118,7 @@ class MonitorDraft:
 
     def finish(self) -> MonitorDecision:
         """Return the decision with the finished status."""
+        self._tell_of_wait()
         due = timestamp(self.next_due) if self.next_due is not None else None
         update: dict[str, object] = {
             "observed_generation": self.observed.generation,
@@ -128,17 +135,31 @@ class MonitorDraft:
         }
         if isinstance(self.source, Source):
             update["baseline"] = self.source.baseline
-        wanted = self.active.name if self.active is not None else None
-        running = [name for name, seen in self.observed.checks.items() if seen.state == "Running"]
-        stop = tuple(sorted(name for name in running if name != wanted))
-        status = self.before.model_copy(update=update)
-        return MonitorDecision(status, self.start, stop, self.rerun, tuple(self.events), self.next_due)
+        status, stop = self.before.model_copy(update=update), self.ending()
+        # What stops is seen gone before the next starts: two checks never work at the same time.
+        return MonitorDecision(
+            status, None if stop else self.start, stop, self.rerun, tuple(self.events), self.next_due
+        )
+
+    def _wait(self) -> tuple[str, str] | None:
+        """Reason and message of why the running check does not work yet."""
+        wait = self.observed.wait
+        if wait is None or self.active is None or self.spec.suspend:
+            return None
+        return wait.reason, shortened(f"{self.active.name}: {wait.message}")
+
+    def _tell_of_wait(self) -> None:
+        wait = self._wait()
+        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+            self.tell("Warning", "CheckWaiting", f"{wait[0]}: {wait[1]}")
 
     def _conditions(self) -> list[MonitorCondition]:
         suspended = self.spec.suspend
         ready: tuple[Answer, str, str] = ("True", "Ready", "checks follow the schedule")
         if isinstance(self.source, NotReady):
             ready = ("False", self.source.reason, self.source.message)
+        elif (wait := self._wait()) is not None:
+            ready = ("False", *wait)
         answers: dict[MonitorConditionType, tuple[Answer, str, str]] = {
             "Ready": ready,
             "Regressed": self._regressed(),

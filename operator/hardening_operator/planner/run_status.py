@@ -20,7 +20,7 @@ from hardening_api.status import (
 from hardening_operator.planner import figures
 from hardening_operator.planner.attempts import Ledger
 from hardening_operator.planner.conditions import Answer, Answers, shortened, timestamp, updated_conditions
-from hardening_operator.planner.gates import best_round, judge_gates, overall_verdict
+from hardening_operator.planner.gates import best_round, judge_gates, out_of_reach, overall_verdict
 from hardening_operator.planner.stage_configs import trained_model
 from hardening_operator.planner.types import Decision, Observed, StageKey, round_of
 
@@ -63,6 +63,8 @@ class Draft:
         self.round = 0
         self.chosen: RoundStatus | None = None
         self.promoted = status.promoted
+        self.out_of_reach = ""
+        """Gates that no candidate can pass, in words."""
         self.why = ("Running", "")
         """Reason and message of the state the run is in."""
 
@@ -88,6 +90,14 @@ class Draft:
             words = " and ".join(key.stage for key in open_keys)
             self.why = (f"{open_keys[0].stage}Running", f"{round_of(round_number, self.spec.rounds)}: {words}")
         return not open_keys
+
+    def tell_of_gates_out_of_reach(self) -> None:
+        """Say once, as soon as the base is measured, that no candidate can pass a gate."""
+        base = self.rounds.get(0)
+        self.out_of_reach = "; ".join(out_of_reach(self.spec, base.evaluations)) if base is not None else ""
+        known = any(condition.reason == "GateOutOfReach" for condition in self.before.conditions)
+        if self.out_of_reach and not known and not self.judged():
+            self.ledger.tell("Warning", "GateOutOfReach", self.out_of_reach)
 
     def judge(self, round_number: int) -> RoundStatus:
         """Return a round with its gates judged; they are judged once."""
@@ -136,8 +146,11 @@ class Draft:
 
     def finish(self) -> Decision:
         """Return the decision with the finished status."""
+        self._tell_of_wait()
         phase: Phase = "Suspended" if self.spec.suspend and not self.ended else self.phase
         started = [stage.start_time for stage in self.ledger.stages.values() if stage.start_time is not None]
+        gate = self.spec.promotion.gates.win_rate
+        statistic = gate.statistic if gate is not None else "All"
         entries = [self._with_stages(number) for number in sorted({*self.rounds, *self._started_rounds()})]
         status = self.before.model_copy(
             update={
@@ -153,7 +166,7 @@ class Draft:
                 "best": self._best(),
                 "promoted": self.promoted,
                 "decisions": self.decisions,
-                "summary": figures.summary(entries, self.promoted.round if self.promoted else None),
+                "summary": figures.summary(entries, self.promoted.round if self.promoted else None, statistic),
             }
         )
         ledger = self.ledger
@@ -194,20 +207,43 @@ class Draft:
             return None
         return BestRound(round=entry.round, digest=entry.candidate, uri=trained_model(entry.round, "defender"))
 
+    def _wait(self) -> tuple[str, str] | None:
+        """Reason and message of the first running stage that waits for something outside the run."""
+        for key, wait in sorted(self.observed.waits.items(), key=lambda item: item[0].order):
+            stage = self.ledger.stages.get(key)
+            if stage is not None and stage.state == "Running":
+                return wait.reason, shortened(f"{key}: {wait.message}")
+        return None
+
+    def _tell_of_wait(self) -> None:
+        wait = self._wait()
+        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+            self.ledger.tell("Warning", "StageWaiting", f"{wait[0]}: {wait[1]}")
+
     def _conditions(self) -> list[Condition]:
         reason, message = self.why
         suspended = self.spec.suspend and not self.ended
         busy = self.phase in ("Running", "Promoting") and not suspended
         gate: tuple[Answer, str, str] = ("Unknown", "NotEvaluated", "no candidate was evaluated yet")
+        if self.out_of_reach:
+            gate = ("Unknown", "GateOutOfReach", shortened(self.out_of_reach))
         judged = [self.chosen] if self.chosen is not None else self.judged()[-1:]
         for entry in judged:
             gate = (*GATE_ANSWERS[entry.verdict or "Inconclusive"], f"round {entry.round}: {_in_words(entry)}")
         failed = self.phase == "Failed"
         promoted = self.phase == "Promoted"
+        wait = self._wait()
+        progressing: tuple[Answer, str, str] = (
+            "True" if busy else "False",
+            "Suspended" if suspended else reason,
+            message,
+        )
+        if busy and wait is not None:
+            progressing = ("False", *wait)
         held = "suspend is true: set it to false to go on"
         answers: Answers = {
             "Accepted": ("True", "SpecValid", "the spec is valid"),
-            "Progressing": ("True" if busy else "False", "Suspended" if suspended else reason, message),
+            "Progressing": progressing,
             "GatePassed": gate,
             "Promoted": ("True" if promoted else "False", reason, message),
             "Failed": ("True", reason, message) if failed else ("False", "NoFailure", "no stage has failed for good"),

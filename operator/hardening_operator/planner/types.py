@@ -8,6 +8,7 @@ A shell is the Kubernetes handlers or the local runner. It owes the planner thre
   starting loses nothing.
 - An attempt that has died is observed as Failed (or Stopped), also when it died together with its shell: a child
   that is gone without a result is `Failed` with `Failure(disruption=True)`. An attempt nothing is known of is absent.
+- An attempt starts only when nothing of an earlier one works any more: two never write one folder at the same time.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from hardening_api.stages import FOLDERS, StageResult
+from hardening_api.stages import STAGES, StageResult
 from hardening_api.status import HardeningRunStatus, StageName
 
-STAGE_ORDER: tuple[StageName, ...] = tuple(FOLDERS)
+STAGE_ORDER: tuple[StageName, ...] = tuple(STAGES)
 
 
 def round_name(number: int) -> str:
@@ -83,6 +84,16 @@ class StageObservation:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Why an attempt that should run does not work yet; it does by itself once that has passed."""
+
+    reason: str
+    """CamelCase."""
+    message: str
+    """What is in the way and what to do; never prompt or answer text."""
+
+
+@dataclass(frozen=True)
 class Approval:
     """A person's decision on one candidate."""
 
@@ -101,6 +112,8 @@ class Observed:
     approval: Approval | None = None
     generation: int | None = None
     """`metadata.generation` of the spec."""
+    waits: Mapping[StageKey, Wait] = field(default_factory=dict)
+    """Stages whose current attempt waits for something outside the run."""
 
 
 @dataclass(frozen=True)
