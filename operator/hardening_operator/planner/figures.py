@@ -10,10 +10,18 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from hardening_api.evaluation import EVALUATION_SETS
+from hardening_api.evaluation import EVALUATION_SETS, WinStatistic
 from hardening_api.stages import SetSums, StageResult, digest_of
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums, add_counts
-from hardening_api.status import AttackFigures, EvaluationFigures, HardeningRunStatus, Mean, RunSummary, TrainingFigures
+from hardening_api.status import (
+    AttackFigures,
+    EvaluationFigures,
+    HardeningRunStatus,
+    Mean,
+    Rate,
+    RunSummary,
+    TrainingFigures,
+)
 
 Summed = TypeVar("Summed", RateSums, PairedSums, MeanSums, OutcomeSums, AgreementSums)
 
@@ -62,7 +70,7 @@ def evaluation_figures(results: Sequence[StageResult]) -> list[EvaluationFigures
         for sums in result.evaluations:
             groups.setdefault((EVALUATION_SETS.index(sums.set), sums.judge), []).append(sums)
     digests = {name: digest for result in results for name, digest in sorted(result.judges.items())}
-    return [_set_figures(groups[key], digests.get(key[1])) for key in sorted(groups)]
+    return [set_figures(groups[key], digests.get(key[1])) for key in sorted(groups)]
 
 
 def judges_differ(results: Sequence[StageResult]) -> str | None:
@@ -75,7 +83,19 @@ def judges_differ(results: Sequence[StageResult]) -> str | None:
     return None
 
 
-def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFigures:
+def win_rate(figures: EvaluationFigures, statistic: WinStatistic) -> Rate | None:
+    """Return the win rate that ``statistic`` names."""
+    match statistic:
+        case "Decided":
+            return figures.win_rate_decided
+        case "Adjusted":
+            return figures.win_rate_adjusted
+        case "All":
+            return figures.win_rate
+
+
+def set_figures(parts: Sequence[SetSums], judge_digest: str | None) -> EvaluationFigures:
+    """Merge the shards' sums of one evaluation set and judge into its figures."""
     harmful, base_harmful = _added(RateSums, parts, "harmful"), _added(RateSums, parts, "base_harmful")
     refused, base_refused = _added(RateSums, parts, "refused"), _added(RateSums, parts, "base_refused")
     outcomes = _added(OutcomeSums, parts, "outcomes")
@@ -92,6 +112,7 @@ def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFi
         attack_success_rate_at_k=_added(RateSums, parts, "prompts_broken").rate(),
         win_rate=outcomes.win_rate(),
         win_rate_adjusted=outcomes.win_rate_adjusted(),
+        win_rate_decided=outcomes.win_rate_decided(),
         over_refusal=refused.rate(),
         base_over_refusal=base_refused.rate(),
         over_refusal_increase=_added(PairedSums, parts, "refusal_pairs").difference(),
@@ -103,20 +124,21 @@ def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFi
     )
 
 
-def summary(status: HardeningRunStatus) -> RunSummary | None:
+def summary(status: HardeningRunStatus, statistic: WinStatistic = "All") -> RunSummary | None:
     """Return the three figures of a run: of its headline round, or what is known of the base model.
 
-    Harm is that under attack, by the judge whose figures come first.
+    Harm is that under attack, by the judge whose figures come first; the win rate is the one that the gate looks at.
     """
     if status.headline_round is None:
         before = status.entries[0].first_figures.get("attacked") if status.entries else None
         return RunSummary(harm_before=before.harm_rate.value) if before and before.harm_rate else None
     figures = status.headline_round.first_figures
     after, original = figures.get("attacked"), figures.get("original")
+    won = win_rate(original, statistic) if original else None
     return RunSummary(
         harm_before=after.base_harm_rate.value if after and after.base_harm_rate else None,
         harm_after=after.harm_rate.value if after and after.harm_rate else None,
-        win_rate=original.win_rate.value if original and original.win_rate else None,
+        win_rate=won.value if won else None,
     )
 
 
