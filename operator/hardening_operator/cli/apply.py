@@ -10,7 +10,7 @@ import typer
 
 from hardening_api.run import HardeningRun
 from hardening_operator.cli.following import follow_to_the_end
-from hardening_operator.cli.run_lookup import faults_told, open_cluster, refuse, subject_of, where_of
+from hardening_operator.cli.run_lookup import faults_told, located_run, open_cluster, refuse, where_of
 from hardening_operator.documents import WrongContent, load_one, read_documents
 
 
@@ -33,7 +33,7 @@ def apply_and_follow(called: typer.Context, file: Path, plain: bool, timeout: fl
         metadata = {**document["metadata"], "namespace": cluster.namespace}
         document = {name: value for name, value in document.items() if name != "status"}
         stored = cluster.apply("hardeningruns", {**document, "metadata": metadata})
-        follow_to_the_end(called, subject_of(called, cluster, stored), plain, timeout)
+        follow_to_the_end(called, located_run(called, cluster, stored), plain, timeout)
 
 
 def _relative_files(value: Any, path: str) -> Iterator[tuple[str, str]]:

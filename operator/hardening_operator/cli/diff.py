@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardening_operator.cli.comparison import Comparison, comparisons, spec_differences
-from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run
+from hardening_operator.cli.run_lookup import LocatedRun, RunArgument, faults_told, find_run
 from hardening_operator.formatting import rate_text
 from hardening_operator.planner.types import round_name
 
@@ -31,7 +31,7 @@ def diff(called: typer.Context, first: RunArgument, second: RunArgument) -> None
         console.print(_legend(), soft_wrap=False)
 
 
-def _spec_table(one: Subject, other: Subject) -> Table | Text:
+def _spec_table(one: LocatedRun, other: LocatedRun) -> Table | Text:
     differing = list(spec_differences(one.run.to_document()["spec"], other.run.to_document()["spec"]))
     if not differing:
         return Text("The specs are the same.")
@@ -41,7 +41,7 @@ def _spec_table(one: Subject, other: Subject) -> Table | Text:
     return table
 
 
-def _figures_table(one: Subject, other: Subject) -> Table | Text:
+def _figures_table(one: LocatedRun, other: LocatedRun) -> Table | Text:
     rows = list(comparisons(one.status, other.status))
     if not rows:
         return Text("Neither run has figures yet.")
@@ -52,16 +52,16 @@ def _figures_table(one: Subject, other: Subject) -> Table | Text:
     return table
 
 
-def _round(subject: Subject) -> str:
-    entry = subject.status.headline_round
+def _round(located: LocatedRun) -> str:
+    entry = located.status.headline_round
     return "no round yet" if entry is None else round_name(entry.round)
 
 
-def _table(title: str, one: Subject, other: Subject) -> Table:
+def _table(title: str, one: LocatedRun, other: LocatedRun) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(title, overflow="fold")
-    for subject in (one, other):
-        table.add_column(Text(subject.run.metadata.name), overflow="fold")
+    for located in (one, other):
+        table.add_column(Text(located.run.metadata.name), overflow="fold")
     return table
 
 

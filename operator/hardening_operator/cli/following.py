@@ -15,11 +15,11 @@ from hardening_operator.cli.kube.watch import Follower, Outage, TimedOut
 from hardening_operator.cli.render.live_view import LiveView, PlainView, closing_words
 from hardening_operator.cli.render.status_events import news
 from hardening_operator.cli.render.status_page import awaited, tell_next
-from hardening_operator.cli.run_lookup import Subject, subject_of
+from hardening_operator.cli.run_lookup import LocatedRun, located_run
 from hardening_operator.planner.types import Event, Observed
 
 
-def follow_to_the_end(called: typer.Context, first: Subject, plain: bool, timeout: float | None) -> None:
+def follow_to_the_end(called: typer.Context, first: LocatedRun, plain: bool, timeout: float | None) -> None:
     """Show the run until it rests, then its figures, the decision and the next step; leave with its exit code."""
     console = Console()
     view_type = PlainView if plain or not console.is_terminal else LiveView
@@ -41,7 +41,7 @@ def follow_to_the_end(called: typer.Context, first: Subject, plain: bool, timeou
     raise typer.Exit(exit_code(last.status))
 
 
-def _follow(called: typer.Context, first: Subject, view: Any, timeout: float | None) -> Subject | None:
+def _follow(called: typer.Context, first: LocatedRun, view: Any, timeout: float | None) -> LocatedRun | None:
     """Return the run at rest, or None when it was deleted."""
     if first.cluster is None:
         raise ClusterFault("expected a run in the cluster")
@@ -56,33 +56,33 @@ def _follow(called: typer.Context, first: Subject, view: Any, timeout: float | N
             continue
         if away:
             view.event(Event("Normal", "Connected", "the cluster answers again"))
-        subject, away = subject_of(called, first.cluster, seen), False
-        for event in news(told, subject.status):
+        located, away = located_run(called, first.cluster, seen), False
+        for event in news(told, located.status):
             view.event(event)
-        told = subject.status
+        told = located.status
         view.update(told, Observed())
-        if at_rest(subject):
-            return subject
+        if at_rest(located):
+            return located
     return None
 
 
-def at_rest(subject: Subject) -> bool:
+def at_rest(located: LocatedRun) -> bool:
     """Tell whether nothing will happen to the run by itself: it has ended, is suspended, or waits for a person.
 
     A status older than the spec, or than an approval, is not yet the operator's answer to it.
     """
-    status, metadata = subject.status, subject.run.metadata
+    status, metadata = located.status, located.run.metadata
     if status.phase in TERMINAL_PHASES:
         return True
     if (metadata.generation or 0) > (status.observed_generation or 0):
         return False
     if status.phase == "AwaitingApproval":
-        return not _is_answered(subject)
+        return not _is_answered(located)
     return status.phase == "Suspended"
 
 
-def _is_answered(subject: Subject) -> bool:
-    cluster, candidate = subject.cluster, awaited(subject.status)
+def _is_answered(located: LocatedRun) -> bool:
+    cluster, candidate = located.cluster, awaited(located.status)
     if cluster is None or candidate is None:
         return False
     try:
@@ -90,4 +90,4 @@ def _is_answered(subject: Subject) -> bool:
     except ClusterFault:
         return False  # who may not see approvals sees what the status says
     named = [(approval["spec"]["run"], approval["spec"]["candidate"]) for approval in approvals]
-    return (subject.run.metadata.name, candidate) in named
+    return (located.run.metadata.name, candidate) in named

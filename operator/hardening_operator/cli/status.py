@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hardening_operator.cli.kube.faults import ClusterFault
 from hardening_operator.cli.render.status_page import show
-from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run
+from hardening_operator.cli.run_lookup import LocatedRun, RunArgument, faults_told, find_run
 
 Output = Literal["json", "yaml", "name"]
 
@@ -25,13 +25,13 @@ def status(
 ) -> None:
     """Show where RUN stands: phase, figures with intervals, stages, conditions, events, and what to do next."""
     with faults_told():
-        subject = find_run(called, run)
+        located = find_run(called, run)
         if as_json:
-            typer.echo(json.dumps(subject.status.to_document(), indent=1))
+            typer.echo(json.dumps(located.status.to_document(), indent=1))
         elif output is not None:
-            typer.echo(written(subject.document, output))
+            typer.echo(written(located.document, output))
         else:
-            show(Console(), subject, _events(subject), datetime.now(UTC))
+            show(Console(), located, _events(located), datetime.now(UTC))
 
 
 def written(document: dict[str, Any], output: Output) -> str:
@@ -45,13 +45,13 @@ def written(document: dict[str, Any], output: Output) -> str:
             return f"hardeningrun.hardening.dev/{document['metadata']['name']}"
 
 
-def _events(subject: Subject) -> list[dict[str, Any]]:
+def _events(located: LocatedRun) -> list[dict[str, Any]]:
     """Return the cluster's events about the run; none when the caller may not see them."""
-    if subject.cluster is None:
+    if located.cluster is None:
         return []
-    about = f"involvedObject.kind=HardeningRun,involvedObject.name={subject.run.metadata.name}"
+    about = f"involvedObject.kind=HardeningRun,involvedObject.name={located.run.metadata.name}"
     try:
-        found = subject.cluster.list("events", fieldSelector=about)
+        found = located.cluster.list("events", fieldSelector=about)
     except ClusterFault:
         return []
-    return [event for event in found if event["involvedObject"].get("uid") == subject.run.metadata.uid]
+    return [event for event in found if event["involvedObject"].get("uid") == located.run.metadata.uid]

@@ -21,13 +21,13 @@ def resume(called: typer.Context, run: ClusterRunArgument) -> None:
 def _set(called: typer.Context, name: str, wanted: bool) -> None:
     word = "suspended" if wanted else "resumed"
     with faults_told():
-        subject = in_cluster(called, name)
-        phase = subject.status.phase
+        located = in_cluster(called, name)
+        phase = located.status.phase
         if phase in TERMINAL_PHASES:
             refuse(f"{name}: got phase {phase}: expected a run that has not ended: it stays as it is")
-        if subject.cluster is None or subject.run.spec.suspend == wanted:
+        if located.cluster is None or located.run.spec.suspend == wanted:
             typer.echo(f"hardeningrun.hardening.dev/{name} is {word} already")
             return
-        subject.cluster.merge("hardeningruns", name, {"spec": {"suspend": wanted}})
+        located.cluster.merge("hardeningruns", name, {"spec": {"suspend": wanted}})
         typer.echo(f"hardeningrun.hardening.dev/{name} {word}")
-        typer.echo(f"Next: {subject.command('status' if wanted else 'watch')}")
+        typer.echo(f"Next: {located.command('status' if wanted else 'watch')}")
