@@ -26,7 +26,11 @@ apiVersion: hardening.dev/v1alpha1
 kind: HardeningRun
 metadata: {name: mistral-7b, namespace: safety, labels: {kueue.x-k8s.io/queue-name: gpu}, annotations: {owner: us}}
 spec:
-  model: {uri: "hf://mistralai/Mistral-7B-Instruct-v0.3", revision: main, secretRef: {name: hf-token, key: token}}
+  model:
+    uri: hf://mistralai/Mistral-7B-Instruct-v0.3
+    revision: main
+    secretRef: {name: hf-token, key: token}
+    chatTemplate: {arguments: {enable_thinking: false}, systemPrompt: Answer briefly.}
   attacker:
     model: {uri: "file:///models/attacker"}
     variantsPerPrompt: 4
@@ -194,6 +198,21 @@ FAULTS = [
     Fault("kind", "", "kind", "nothing", "Elsewhere"),
     Fault("kind", "HardeningRuns", "kind", '"HardeningRuns"', "Elsewhere"),
     Fault("kind", "[HardeningRun]", "kind", '["HardeningRun"]', "Elsewhere"),
+    Fault("spec.model.chatTemplate.systemPrompt", '""', "spec.model.chatTemplate.systemPrompt", '""'),
+    Fault(
+        "spec.model.chatTemplate.arguments.enable_thinking",
+        "[1]",
+        "spec.model.chatTemplate.arguments.enable_thinking",
+        "[1]",
+        "Elsewhere",
+    ),
+    Fault(
+        "spec.model.chatTemplate.arguments.messages",
+        "x",
+        "spec.model.chatTemplate.arguments.messages",
+        '"x"',
+        "Elsewhere",
+    ),
     Fault("metadata", "", "metadata", "nothing", "Elsewhere"),
     Fault("metadata.name", "", "metadata.name", "nothing", "Elsewhere"),
     Fault("metadata.name", "Mistral", "metadata.name", '"Mistral"', "Rule"),
