@@ -78,6 +78,22 @@ class ColumnNames(Contract):
     """Column of the preferred answer (usual: `preferred`, `chosen`)."""
     dispreferred: ShortText | None = None
     """Column of the dispreferred answer (usual: `dispreferred`, `rejected`)."""
+    responses: Annotated[list[ShortText], Field(min_length=2, max_length=2)] | None = None
+    """Columns of two answers of which another column names the safer one, instead of `preferred` and `dispreferred`."""
+    safer: ShortText | None = None
+    """Column that holds 0 or 1, the place in `responses` of the safer answer."""
+    system: ShortText | None = None
+    """Column of a system message, put before the prompt's text (usual: `system`)."""
+    id: ShortText | None = None
+    """Column of the row's id (usual: `id`, whose values must differ). Where one is named here, repeats are numbered."""
+
+    @model_validator(mode="after")
+    def _one_way_to_answers(self) -> ColumnNames:
+        if (self.responses is None) != (self.safer is None):
+            raise ExpectationError(f"at={'safer' if self.safer is None else 'responses'};responses and safer together")
+        if self.responses is not None and (self.preferred is not None or self.dispreferred is not None):
+            raise ExpectationError("at=responses;no responses beside preferred and dispreferred")
+        return self
 
 
 class DataSource(Contract):
