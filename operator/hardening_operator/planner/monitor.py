@@ -17,10 +17,10 @@ from hardening_operator.planner.baseline import NotReady, Source, source_of
 from hardening_operator.planner.conditions import timestamp
 from hardening_operator.planner.monitor_status import MonitorDraft
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved, RerunStart
+from hardening_operator.planner.names import rerun_name
 from hardening_operator.planner.regression import Judgement
 from hardening_operator.planner.schedule import NeverDue, Schedule
 from hardening_operator.planner.types import Failure
-from hardening_operator.resources import rerun_name
 
 MAX_ATTEMPTS = 10
 """A check that was disrupted this often is given up until the next is due."""
@@ -114,8 +114,9 @@ def _start_due_check(draft: MonitorDraft) -> None:
     due = _due(draft)
     if due is None or isinstance(draft.source, NotReady) or draft.spec.suspend:
         return
-    if draft.spec.concurrency_policy == "Forbid" and (draft.active is not None or draft.gives_up):
-        return  # made up for when that check has ended or was asked to, if within the starting deadline
+    # The time is made up for when the running check has ended, if that is within the starting deadline.
+    if draft.spec.concurrency_policy == "Forbid" and (draft.active is not None or draft.ending()):
+        return
     if draft.active is not None:
         text = f"{draft.active.name}: the next check was due"
         draft.record(Judgement("Inconclusive", "Replaced", text), draft.now)
