@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
-PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer
+PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate
 
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
 IMAGE_PREFIX ?=
@@ -38,16 +38,14 @@ lint: $(READY) ## Style, types, import rules, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
-	$(BIN)/python crds/generate.py --check
-	$(BIN)/python -m hardening_operator.monitoring.generate --check
+	$(BIN)/python -m tools.generate --check
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 generate: $(READY) ## CRD YAML, API reference, metrics glossary, alert rules and dashboard from the code
-	$(BIN)/python crds/generate.py
-	$(BIN)/python -m hardening_operator.monitoring.generate
+	$(BIN)/python -m tools.generate
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 15 $(TESTS)
@@ -57,17 +55,17 @@ images: ## Build the operator's and the trainer's image with docker or buildah
 	$(IMAGE_BUILD) -t $(IMAGE_PREFIX)hardening-trainer:$(IMAGE_TAG) -f trainer_image/Dockerfile .
 
 cluster-tools: $(READY) ## Build the programs of that Kubernetes, and what `make test` uses where it is
-	$(BIN)/python -m tests.cluster.bringup tools
+	$(BIN)/python -m tools.cluster tools
 
 cluster-images: $(READY) ## Build the images its tests need; load them if it runs
-	$(BIN)/python -m tests.cluster.bringup images
+	$(BIN)/python -m tools.cluster images
 
 cluster-up: $(READY) ## A real single-node Kubernetes on this machine (root, Go)
-	$(BIN)/python -m tests.cluster.bringup up
-	@$(BIN)/python -m tests.cluster.bringup env
+	$(BIN)/python -m tools.cluster up
+	@$(BIN)/python -m tools.cluster env
 
 cluster-down: $(READY) ## End it, leave nothing but built tools, images and logs
-	$(BIN)/python -m tests.cluster.bringup down
+	$(BIN)/python -m tools.cluster down
 
 e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
 	E2E=1 $(BIN)/pytest tests/cluster --durations 25 $(E2E_FLAGS)

@@ -33,23 +33,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
 from benchmarks.comparison import ARMS, MATCHED, Panel, attacker_summary, compact, summary, valid_shares
 from benchmarks.harness import RESULTS, machine
 from benchmarks.matching import Weakened, at_strength, matched
-
 from hardening_api.run import HardeningRun, HardeningRunSpec
 from hardening_operator.documents import WrongContent, load_one
 from hardening_operator.local.preflight import resolve_relative_uris
-from hardening_operator.observed import StageKey
-from hardening_operator.stage_configs import stage_seed, trained_model
-from hardening_trainer.chat import encode_pair
+from hardening_operator.planner.stage_configs import stage_seed, trained_model
+from hardening_operator.planner.types import StageKey
 from hardening_trainer.data import Pair, read_pairs
 from hardening_trainer.dpo.job import DpoJob
 from hardening_trainer.dpo.training import train
-from hardening_trainer.inputs import resolve_source
+from hardening_trainer.inference.chat import encode_pair
+from hardening_trainer.inference.logprobs import answer_logprobs
 from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer, resolve_model
 from hardening_trainer.models.interpolation import save_interpolated
-from hardening_trainer.scoring import answer_logprobs
+from hardening_trainer.runtime.inputs import resolve_source
 
 LEAST_PROMPTS = 30
 """Held-out prompts that the run itself evaluates on."""

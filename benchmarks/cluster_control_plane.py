@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster_harness import Samples, kubectl_of, scraped, total
-from tests.cluster.bringup import cluster as bringup
-from tests.cluster.bringup import processes
-from tests.cluster.bringup.certificates import make_certificates
-from tests.cluster.bringup.components import components, files
-from tests.cluster.bringup.processes import Component
-from tests.cluster.bringup.settings import Settings, from_environment
-from tests.cluster.bringup.shell import output
-from tests.cluster.bringup.tools import NODE_TOOLS, build
 from tests.cluster.conftest import CHART, RELEASE, SYSTEM, image_values
 from tests.cluster.support.clients import Helm, Kubectl
+from tools.cluster import cluster as bringup
+from tools.cluster import processes
+from tools.cluster.certificates import make_certificates
+from tools.cluster.components import components, files
+from tools.cluster.processes import Component
+from tools.cluster.settings import Settings, from_environment
+from tools.cluster.shell import output
+from tools.cluster.tools import NODE_TOOLS, build
 
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 IMAGES = {"operator": "simulated:1", "trainer": "simulated:1"}

@@ -39,11 +39,10 @@ from benchmarks.cluster_harness import (
     write,
 )
 from benchmarks.cluster_simulated import kwok_stages, simulated_run
-from tests.cluster.bringup import processes
-from tests.cluster.bringup.settings import Settings
-from tests.cluster.support.clients import Kubectl
-
 from hardening_api.status import TERMINAL_PHASES
+from tests.cluster.support.clients import Kubectl
+from tools.cluster import processes
+from tools.cluster.settings import Settings
 
 RECONCILES = "hardening_reconcile_duration_seconds"
 MIB = 2**20

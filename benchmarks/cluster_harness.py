@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.cluster.bringup import cluster as bringup
-from tests.cluster.bringup import images
-from tests.cluster.bringup.settings import KUBERNETES_VERSION, Settings, from_environment
-from tests.cluster.bringup.tools import build
+
 from tests.cluster.conftest import CHART, RELEASE, SYSTEM, image_values
 from tests.cluster.support.clients import Helm, Kubectl
+from tools.cluster import cluster as bringup
+from tools.cluster import images
+from tools.cluster.settings import KUBERNETES_VERSION, Settings, from_environment
+from tools.cluster.tools import build
 
 RESULTS = Path(__file__).parent / "results"
 OPERATOR = "app.kubernetes.io/name=hardening-operator"

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.operator.world import result_of
-
-from hardening_api.stage import FOLDERS
-from hardening_operator.observed import StageKey
+from hardening_api.stages import FOLDERS
+from hardening_operator.planner.names import ROUND_LABEL, STAGE_LABEL
+from hardening_operator.planner.types import StageKey
 from hardening_operator.resources import CONTAINER
-from hardening_operator.resources.names import ROUND_LABEL, STAGE_LABEL
+from tests.operator.world import result_of
 
 STAGES = (
     StageKey(0, "Evaluate"),

@@ -32,6 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubernetes import client, config, watch
+from urllib3.exceptions import ProtocolError
+
 from benchmarks.cluster_control_plane import control_plane, install, operator, simulated_nodes
 from benchmarks.cluster_harness import (
     AuditLog,
@@ -45,18 +48,15 @@ from benchmarks.cluster_harness import (
     write,
 )
 from benchmarks.cluster_simulated import STAGES, kwok_stages, simulated_run
-from kubernetes import client, config, watch
-from tests.cluster.bringup import images
-from tests.cluster.bringup.settings import Settings
+from hardening_api.stages import FOLDERS
+from hardening_operator.planner.types import StageKey
+from hardening_operator.resources import RUN_LABEL, child_name
 from tests.cluster.support.clients import Kubectl
 from tests.cluster.support.runs import at_rest, condition, give_inputs, tiny_run
 from tests.support.stage_configs import terse_model
 from tests.support.tiny_model import build_tiny_model
-from urllib3.exceptions import ProtocolError
-
-from hardening_api.stage import FOLDERS
-from hardening_operator.observed import StageKey
-from hardening_operator.resources import RUN_LABEL, child_name
+from tools.cluster import images
+from tools.cluster.settings import Settings
 
 SECONDS, WRITES = 1.0, 10
 PATIENCE = 300.0

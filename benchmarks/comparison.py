@@ -18,17 +18,17 @@ from statistics import fmean
 from typing import Any
 
 from hardening_api.run import HardeningRunSpec
-from hardening_api.stage import EvaluateConfig, Weights
-from hardening_api.sums import MeanSums, RateSums
+from hardening_api.stages import EvaluateConfig, Weights
+from hardening_api.stats import MeanSums, RateSums
 from hardening_trainer.data import Prompt, read_prompts
+from hardening_trainer.evaluation.answers import Work, answer_key, do, score_key
 from hardening_trainer.evaluation.attacked import attacked_questions
-from hardening_trainer.evaluation.journal import Journal
-from hardening_trainer.evaluation.models import Work, answer_key, do, score_key
 from hardening_trainer.evaluation.questions import Question
-from hardening_trainer.evaluation.tally import harmful, refused
+from hardening_trainer.evaluation.sums import harmful, refused
 from hardening_trainer.judges import JudgeRow
 from hardening_trainer.judges.refusal_pattern import RefusalPattern
 from hardening_trainer.models import ResolvedModel
+from hardening_trainer.runtime.resume_cache import Journal
 
 ORDINARY_TOKENS = 64
 ARMS = ("APL", "plain DPO")

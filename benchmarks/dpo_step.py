@@ -27,20 +27,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from benchmarks.harness import arguments, ratios, read_rows, report
 from datasets import Dataset
 from transformers import AutoConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from benchmarks.harness import arguments, ratios, read_rows, report
 from hardening_api.training import Training
-from hardening_trainer.chat import encode_pair
 from hardening_trainer.dpo.arguments import dpo_arguments, find_device, weights_dtype
 from hardening_trainer.dpo.job import DpoJob
 from hardening_trainer.dpo.pairs import read_pairs, tokenize
 from hardening_trainer.dpo.trainer import CachedReferenceTrainer
 from hardening_trainer.dpo.weights import lora_config
+from hardening_trainer.inference.chat import encode_pair
+from hardening_trainer.inference.logprobs import answer_logprobs
 from hardening_trainer.models import load_causal_lm, load_tokenizer
-from hardening_trainer.scoring import answer_logprobs
 
 METHODS = ("Full", "LoRA")
 TIME_GOAL = 1.3

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from benchmarks.harness import RESULTS, arguments, interleaved, machine, read_rows, write
 
-from hardening_trainer.chat import encode_pair, encode_prompt
+from benchmarks.harness import RESULTS, arguments, interleaved, machine, read_rows, write
+from hardening_trainer.inference.chat import encode_pair, encode_prompt
+from hardening_trainer.inference.logprobs import answer_logprobs
+from hardening_trainer.inference.sampling import SamplingParams, sample
 from hardening_trainer.models import end_of_turn_ids, load_causal_lm, load_tokenizer
-from hardening_trainer.sampling import SamplingParams, sample
-from hardening_trainer.scoring import answer_logprobs
 
 PROMPTS, VARIANTS = (4, 8, 16), (2, 4, 8)
 MOST = 1.15

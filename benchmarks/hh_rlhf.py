@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks.harness import RESULTS
 
+from benchmarks.harness import RESULTS
 from hardening_api.sources import DataSource
 from hardening_trainer.data import Pair, read_pairs
 from hardening_trainer.judges.refusal_pattern import classify

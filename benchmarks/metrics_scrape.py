@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from tests.metrics.fleet import healthy_monitors, many
 
-from hardening_operator.metrics.collector import StatusCollector
+from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.exposition import serve
+from tests.metrics.fleet import healthy_monitors, many
 
 RESULTS = Path(__file__).parent / "results"
 FORMATS = {

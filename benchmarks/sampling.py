@@ -12,12 +12,12 @@ import sys
 from typing import Any
 
 import torch
-from benchmarks.harness import arguments, interleaved, ratios, read_rows, report
 from transformers import PreTrainedModel, set_seed
 
-from hardening_trainer.chat import encode_prompt
+from benchmarks.harness import arguments, interleaved, ratios, read_rows, report
+from hardening_trainer.inference.chat import encode_prompt
+from hardening_trainer.inference.sampling import DEFAULT_BATCH_ROWS, Sampled, SamplingParams, sample
 from hardening_trainer.models import end_of_turn_ids, load_causal_lm, load_tokenizer
-from hardening_trainer.sampling import DEFAULT_BATCH_ROWS, Sampled, SamplingParams, sample
 
 GOALS = {"generate, one by one": 5.0}
 CHECKED_PROMPTS = 3

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.harness import arguments, interleaved, ratios, read_rows, report
 from datasets import Dataset
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from hardening_trainer.chat import EncodedPair, encode_pair
+from benchmarks.harness import arguments, interleaved, ratios, read_rows, report
+from hardening_trainer.inference.chat import EncodedPair, encode_pair
+from hardening_trainer.inference.logprobs import DEFAULT_BATCH_TOKENS, answer_logprobs
 from hardening_trainer.models import load_causal_lm, load_tokenizer
 from hardening_trainer.models.load import DTYPES
-from hardening_trainer.scoring import DEFAULT_BATCH_TOKENS, answer_logprobs
-from hardening_trainer.tables import VARIANTS, read_table
+from hardening_trainer.storage.tables import VARIANTS, read_table
 
 GOALS = {"lm-evaluation-harness": 2.5, "TRL reference pass": 1.5}
 TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 2.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hardening_operator.process import main
+from hardening_operator.controller.runtime.process import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -9,11 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from hardening_api.crd import build_crd
 from hardening_api.kinds import KINDS, Kind
-from hardening_api.reference import build_reference
 from hardening_api.validation import validate_run
 from tests.api.manifests import FAULTS, OTHER_WORKSPACES, Fault, full, patched, small
+from tools.generate.crd import build_crd
+from tools.generate.reference import build_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 Schema = dict[str, Any]
@@ -177,7 +177,7 @@ def test_printer_columns_show_fields_of_the_status() -> None:
 
 def test_generated_files_are_up_to_date() -> None:
     checked = subprocess.run(
-        [sys.executable, ROOT / "crds" / "generate.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tools.generate", "--check"], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stderr) == (0, "")
 

@@ -1,7 +1,7 @@
 """A stage's result always fits a termination message, whatever it has to report."""
 
-from hardening_api.stage import RESULT_LIMIT_BYTES, SetSums, StageResult
-from hardening_api.sums import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
+from hardening_api.stages import RESULT_LIMIT_BYTES, SetSums, StageResult
+from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 
 
 def large_result(num_judges: int, message: str | None = None) -> StageResult:

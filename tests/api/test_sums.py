@@ -18,7 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
-from hardening_api.sums import (
+from hardening_api.stats import (
     AGREEMENT_BINS_PER_UNIT,
     Z95,
     AgreementSums,

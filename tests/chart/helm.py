@@ -35,7 +35,7 @@ def find_tool(name: str) -> str:
     cache = Path(os.environ.get("HARDENING_CLUSTER_CACHE") or Path.home() / ".cache" / "hardening-cluster")
     found = shutil.which(name) or shutil.which(name, path=str(cache / "bin"))
     if found is None:
-        pytest.skip(f"no {name} on PATH; `python -m tests.cluster.bringup tools {name}` builds it")
+        pytest.skip(f"no {name} on PATH; `python -m tools.cluster tools {name}` builds it")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.chart.helm import CHART, Object, find_tool, helm, render_text
-from tests.cluster.bringup.settings import KUBERNETES_VERSION
+from tools.cluster.settings import KUBERNETES_VERSION
 
 ALL_ON: Object = {
     "imagePullSecrets": [{"name": "registry"}],

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hardening_operator.cli.cluster.faults import ClusterFault
-from hardening_operator.cli.cluster.where import Where, find
+from hardening_operator.cli.kube.faults import ClusterFault
+from hardening_operator.cli.kube.kubeconfig import Where, find
 from tests.cli import sample
 from tests.cli.cluster import RUNS, FakeCluster, hardening, kubectl_hardening, rbac_refusal
 from tests.cli.conftest import run_document

@@ -14,7 +14,7 @@ from tests.cli.cluster import FakeCluster, kubectl_hardening
 
 
 def rate(successes: int, samples: int) -> Rate:
-    from hardening_api.sums import wilson
+    from hardening_api.stats import wilson
 
     lower, upper = wilson(successes, samples)
     return Rate(value=successes / samples, lower=lower, upper=upper, samples=samples)

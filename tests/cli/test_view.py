@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from hardening_api.status import Progress
-from hardening_operator.cli.view import WIDE, PlainView, figures_table, progress_bars
-from hardening_operator.observed import Observed
+from hardening_operator.cli.render.live_view import WIDE, PlainView, figures_table, progress_bars
+from hardening_operator.planner.types import Observed
 from tests.cli import sample
 
 

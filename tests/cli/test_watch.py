@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hardening_operator.cli.cluster import watching
+from hardening_operator.cli.kube import watch as watching
 from tests.api.manifests import SMALL
 from tests.cli import sample
 from tests.cli.cluster import APPROVALS, RUNS, FakeCluster, hardening, kubectl_hardening, rbac_refusal

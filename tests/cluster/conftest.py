@@ -24,14 +24,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.bringup import cluster as bringup
-from tests.cluster.bringup import images as image_store
-from tests.cluster.bringup.settings import REPOSITORY, Settings, from_environment
-from tests.cluster.bringup.shell import BringUpError
-from tests.cluster.bringup.tools import build
 from tests.cluster.support import evidence
 from tests.cluster.support.clients import CommandError, Helm, Kubectl
 from tests.cluster.support.runs import give_inputs
+from tools.cluster import cluster as bringup
+from tools.cluster import images as image_store
+from tools.cluster.settings import REPOSITORY, Settings, from_environment
+from tools.cluster.shell import BringUpError
+from tools.cluster.tools import build
 
 collect_ignore_glob = [] if os.environ.get("E2E") else ["test_*.py"]
 

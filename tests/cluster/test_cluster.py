@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.bringup import cluster as bringup
-from tests.cluster.bringup.settings import from_environment
 from tests.cluster.conftest import Cluster, kubeconfig_of
 from tests.cluster.support.clients import CommandError, Kubectl
 from tests.cluster.support.pods import claim, mounted, python_job, python_pod
+from tools.cluster import cluster as bringup
+from tools.cluster.settings import from_environment
 
 _ASK_THE_API = """
 import json, os, socket, ssl, urllib.request

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.bringup.settings import from_environment
 from tests.cluster.conftest import Cluster
 from tests.cluster.support.clients import Helm, Kubectl
 from tests.support.pages import ROOT, Block, Command, blocks, commands, difference
+from tools.cluster.settings import from_environment
 
 READ_IN_ORDER = ["install", "first-run", "troubleshooting", "security", "kubectl-plugin", "uninstall"]
 SYSTEM, RUNS, RELEASE = "hardening-system", "safety", "hardening"

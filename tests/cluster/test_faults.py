@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.bringup import cluster as bringup
 from tests.cluster.conftest import Cluster, Release
 from tests.cluster.support.clients import Kubectl
 from tests.cluster.support.operators import leader_since, remove
@@ -27,6 +26,7 @@ from tests.cluster.support.runs import (
     tiny_run,
     working,
 )
+from tools.cluster import cluster as bringup
 
 KILLS = 20
 

@@ -17,9 +17,6 @@ from typing import Any
 import pytest
 import yaml
 
-from hardening_operator.monitoring.alerts import RUNBOOKS
-from hardening_operator.monitoring.dashboard import build_dashboard
-from tests.cluster.bringup.settings import REPOSITORY
 from tests.cluster.conftest import CHART, EVIDENCE, RELEASE, SYSTEM, Cluster, Release
 from tests.cluster.support.clients import Helm, Kubectl
 from tests.cluster.support.operators import leader_since, remove
@@ -33,6 +30,9 @@ from tests.metrics.prometheus_server import Prometheus, Server
 from tests.support.stage_configs import terse_model
 from tests.support.tiny_model import build_tiny_model
 from tests.support.wavering_model import COMPLIES, DECLINES, build_wavering_model
+from tools.cluster.settings import REPOSITORY
+from tools.generate.alerts import RUNBOOKS
+from tools.generate.dashboard import build_dashboard
 
 MINUTES = 60
 RUN, MONITOR, JUDGE = "first", "served", "refusal-pattern"

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.bringup.settings import REPOSITORY
 from tests.cluster.conftest import Release
 from tests.cluster.support.clients import Kubectl
 from tests.cluster.support.runs import condition, finished
 from tests.cluster.support.words import resources, shown_texts, stage_logs, texts_of_the_data
+from tools.cluster.settings import REPOSITORY
 
 pytestmark = pytest.mark.skipif(not os.environ.get("E2E_SMOLLM2"), reason="takes 20 minutes: set E2E_SMOLLM2=1")
 RELATIVE, CARRIED = "file://./data", "file:///examples/data"

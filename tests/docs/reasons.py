@@ -7,12 +7,20 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from hardening_operator.draft import GATE_ANSWERS
+from hardening_operator.planner.run_status import GATE_ANSWERS
 from tests.support.pages import ROOT
 
 OPERATOR = ROOT / "operator" / "hardening_operator"
 TRAINER = ROOT / "trainer_image" / "hardening_trainer"
-MONITORS = [*sorted((OPERATOR / "monitor").glob("*.py")), OPERATOR / "cluster" / "checks.py"]
+MONITORS = [
+    OPERATOR / name
+    for name in (
+        *(f"planner/{part}.py" for part in ("monitor", "monitor_status", "monitor_types", "regression", "baseline")),
+        *(f"planner/{part}.py" for part in ("schedule", "check_config", "rerun")),
+        "controller/check_jobs.py",
+        "local/monitor.py",
+    )
+]
 """Where the reasons are a monitor's, not a run's."""
 NO_FAILURES = {"Interrupted"}
 """What a stage says of itself when it was asked to stop, and saved."""
@@ -98,11 +106,9 @@ def _stage_reasons(tree: ast.Module, kinds: set[str]) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in kinds:
-                yield from _texts(_argument(node, 1))
+                yield from (text for text in _texts(_argument(node, 1)) if text.isalpha())
             case ast.Assign(targets=[ast.Name(id="default_reason")], value=reason):
                 yield from _texts(reason)
-            case ast.AnnAssign(target=ast.Name(id="_BY_NAME"), value=ast.Dict(keys=keys)):
-                yield from (text for key in keys for text in _texts(key))
 
 
 def _argument(call: ast.Call, place: int) -> ast.expr | None:

@@ -15,6 +15,7 @@ from hardening_api.monitor import (
     MonitorBaseline,
     MonitorCondition,
 )
+from hardening_api.stats import RateSums
 from hardening_api.status import (
     AttackFigures,
     BestRound,
@@ -32,9 +33,8 @@ from hardening_api.status import (
     StageStatus,
     TrainingFigures,
 )
-from hardening_api.sums import RateSums
-from hardening_operator.conditions import timestamp
 from hardening_operator.metrics.facts import MonitorFacts, RunFacts
+from hardening_operator.planner.conditions import timestamp
 
 JUDGES = ("refusal-pattern", "guard")
 SAMPLES = 200

@@ -19,9 +19,9 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from hardening_operator.monitoring.dashboard import build_dashboard
 from tests.metrics.drawing import BACKGROUND, TEXT, Series, draw
 from tests.metrics.prometheus_server import Prometheus
+from tools.generate.dashboard import build_dashboard
 
 COLUMNS, CELL_WIDTH, CELL_HEIGHT, GAP = 24, 0.62, 0.34, 0.09
 """Of Grafana's grid; the last three in inches."""

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from hardening_operator.metrics.catalogue import CATALOGUE, expanded
-from hardening_operator.monitoring.alerts import ALERTS
-from hardening_operator.monitoring.rules import grafana_rules, prometheus_rules
+from tools.generate.alerts import ALERTS
+from tools.generate.rules import grafana_rules, prometheus_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_promtool = pytest.mark.skipif(

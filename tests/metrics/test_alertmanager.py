@@ -11,13 +11,13 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from hardening_operator.metrics.collector import StatusCollector
+from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.exposition import serve
 from hardening_operator.metrics.facts import MonitorFacts
-from hardening_operator.monitoring.rules import prometheus_rules
 from tests.metrics.alertmanager import Receiver, alertmanager, receiver
 from tests.metrics.fleet import monitor
 from tests.metrics.prometheus_server import Server
+from tools.generate.rules import prometheus_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from hardening_operator.monitoring.alerts import ALERTS
-from hardening_operator.monitoring.rules import grafana_rules, prometheus_rules
 from tests.chart.helm import CHART, NAMESPACE, ROOT, Object, find_tool, of_kind, one, refusal, render
 from tests.support.pages import blocks, commands
+from tools.generate.alerts import ALERTS
+from tools.generate.rules import grafana_rules, prometheus_rules
 
 KINDS = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard", "grafanaAlerts")
 RUNBOOKS = "https://runbooks.example/hardening"

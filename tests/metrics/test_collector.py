@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.metrics.catalogue import COLLECTOR_METRICS, RUN_METRICS, expanded
-from hardening_operator.metrics.collector import StatusCollector, fitted, text_size
+from hardening_operator.metrics.exporter import StatusCollector, fitted, text_size
 from hardening_operator.metrics.facts import RunFacts, facts_of_run_object, gpus_asked_for
 from hardening_operator.metrics.run_series import DETAILED_ROUNDS, full_series, short_series, summary_series
 from tests.metrics.fleet import Round, facts, healthy_fleet, many, status, troubled_fleet

@@ -21,10 +21,10 @@ from hardening_operator.local.metrics import RunMetrics
 from hardening_operator.metrics.catalogue import OPERATOR_METRICS
 from hardening_operator.metrics.exposition import ExpositionError, serve, write
 from hardening_operator.metrics.instruments import Instruments
-from hardening_operator.observed import Event, Observed
+from hardening_operator.planner.types import Event, Observed
 from hardening_trainer.dpo.watch import _SHOWN
-from hardening_trainer.gpu_memory import GpuMemory
-from hardening_trainer.progress import Progress
+from hardening_trainer.runtime.gpu_memory import GpuMemory
+from hardening_trainer.runtime.progress import Progress
 from tests.metrics.fleet import Round, status
 from tests.operator.world import spec_of
 from tests.support.stage_configs import attack_config

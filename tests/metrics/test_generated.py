@@ -10,12 +10,12 @@ from collections import Counter
 import pytest
 
 from hardening_operator.metrics.catalogue import CATALOGUE, expanded
-from hardening_operator.monitoring.glossary import build_glossary
+from tools.generate.glossary import build_glossary
 
 
 def test_generated_files_are_up_to_date() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed (extra dev)")
-    command = [sys.executable, "-m", "hardening_operator.monitoring.generate", "--check"]
+    command = [sys.executable, "-m", "tools.generate", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -35,7 +35,7 @@ def test_no_two_metrics_have_one_name_and_each_says_what_it_is() -> None:
 
 def test_every_panel_asks_the_chosen_data_source_and_lies_beside_the_others() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed (extra dev)")
-    from hardening_operator.monitoring.dashboard import build_dashboard
+    from tools.generate.dashboard import build_dashboard
 
     document = json.loads(json.dumps(build_dashboard()))
     panels = [panel for panel in document["panels"] if panel["type"] != "row"]

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from hardening_api.monitor import HardeningMonitorStatus
 from hardening_operator.metrics.catalogue import MONITOR_METRICS, expanded
-from hardening_operator.metrics.collector import StatusCollector
+from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.facts import MonitorFacts, facts_of_monitor_object
 from hardening_operator.metrics.monitor_series import monitor_series
 from tests.metrics.fleet import healthy_monitors, monitor, troubled_monitors

@@ -13,17 +13,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from hardening_api.stage_metrics import STAGE_GAUGES
-from hardening_operator.metrics.collector import StatusCollector
+from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.exposition import serve
 from hardening_operator.metrics.instruments import Instruments
-from hardening_operator.monitoring.alerts import ALERTS
-from hardening_operator.monitoring.rules import prometheus_rules
-from hardening_operator.observed import Event
-from hardening_trainer.gpu_memory import GpuMemory
-from hardening_trainer.progress import Progress
+from hardening_operator.planner.types import Event
+from hardening_trainer.runtime.gpu_memory import GpuMemory
+from hardening_trainer.runtime.progress import Progress
 from tests.metrics.fleet import healthy_fleet, healthy_monitors, troubled_fleet, troubled_monitors
 from tests.metrics.prometheus_server import Prometheus, running
 from tests.support.stage_configs import attack_config
+from tools.generate.alerts import ALERTS
+from tools.generate.rules import prometheus_rules
 
 pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed (extra dev)")
 pytestmark = [
@@ -80,7 +80,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def dashboard() -> dict[str, Any]:
-    from hardening_operator.monitoring.dashboard import build_dashboard
+    from tools.generate.dashboard import build_dashboard
 
     return build_dashboard()
 

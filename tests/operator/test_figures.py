@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardening_api.evaluation import EvaluationSet
-from hardening_api.stage import AttackSums, ScoreSums, SetSums, Shard, StageResult, digest_of
+from hardening_api.stages import AttackSums, ScoreSums, SetSums, Shard, StageResult, digest_of
+from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_api.status import EvaluationFigures, Rate, RoundStatus, RunSummary
-from hardening_api.sums import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
-from hardening_operator.figures import (
+from hardening_operator.planner.figures import (
     attack_figures,
     evaluation_figures,
     judges_differ,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.status import EvaluationFigures, GateResult, Rate
-from hardening_operator.gates import judge_gates, overall_verdict
+from hardening_operator.planner.gates import judge_gates, overall_verdict
 from tests.operator.world import JUDGE, spec_of
 
 

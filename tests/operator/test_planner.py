@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hardening_api.status import HardeningRunStatus
-from hardening_operator.observed import Observed, StageObservation
-from hardening_operator.planner import plan
+from hardening_operator.planner.run import plan
+from hardening_operator.planner.types import Observed, StageObservation
 from tests.operator.world import (
     BAD,
     GOOD,

@@ -16,15 +16,8 @@ from hypothesis import strategies as st
 
 from hardening_api.run import HardeningRunSpec
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
-from hardening_operator.observed import (
-    Approval,
-    Decision,
-    Failure,
-    Observed,
-    StageKey,
-    StageObservation,
-)
-from hardening_operator.planner import TRAINING_ORDER, plan
+from hardening_operator.planner.run import TRAINING_ORDER, plan
+from hardening_operator.planner.types import Approval, Decision, Failure, Observed, StageKey, StageObservation
 from tests.operator.world import BAD, GOOD, START, UNSURE, digest_for, promotion, result_of, spec_of
 
 CALM_STEPS = 80

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from hardening_api.run import HardeningRun, HardeningRunSpec
-from hardening_api.stage import RunIdentity, StageConfig
+from hardening_api.stages import RunIdentity, StageConfig
 from hardening_api.status import HardeningRunStatus, StageName
-from hardening_operator.observed import STAGE_ORDER
-from hardening_operator.stage_configs import run_identity, shard_count, spec_digest, stage_configs, stage_seed
+from hardening_operator.planner.stage_configs import run_identity, shard_count, spec_digest, stage_configs, stage_seed
+from hardening_operator.planner.types import STAGE_ORDER
 from tests.operator.world import Run, digest_for, key_of, promotion, spec_of
 
 ATTACKER = {"uri": "hf://org/attacker"}

@@ -8,19 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hardening_api.run import HardeningRunSpec
-from hardening_api.stage import AttackSums, PromotionRecord, ScoreSums, SetSums, Shard, StageResult
+from hardening_api.stages import AttackSums, PromotionRecord, ScoreSums, SetSums, Shard, StageResult
+from hardening_api.stats import MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_api.status import HardeningRunStatus, StageName, TrainingFigures
-from hardening_api.sums import MeanSums, OutcomeSums, PairedSums, RateSums
-from hardening_operator.observed import (
-    Approval,
-    Decision,
-    Failure,
-    Observed,
-    StageKey,
-    StageObservation,
-)
-from hardening_operator.planner import plan
-from hardening_operator.stage_configs import Role
+from hardening_operator.planner.run import plan
+from hardening_operator.planner.stage_configs import Role
+from hardening_operator.planner.types import Approval, Decision, Failure, Observed, StageKey, StageObservation
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 JUDGE = "refusal-pattern"

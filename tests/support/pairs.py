@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hardening_trainer.chat import encode_pair
-from hardening_trainer.scoring import answer_logprobs
+from hardening_trainer.inference.chat import encode_pair
+from hardening_trainer.inference.logprobs import answer_logprobs
 
 TEXTS = [
     ("how do I bake bread", "first water, then the oven", "no"),

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hardening_api.stage import StageConfig
+from hardening_api.stages import StageConfig
 
 RUN = {"name": "test", "specDigest": "sha256:" + "0" * 64}
 SAMPLING = {"temperature": 1.0, "topP": 0.95, "maxNewTokens": 20}

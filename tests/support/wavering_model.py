@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tests.support.tiny_model import WORDS, build_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from tests.support.tiny_model import WORDS, build_tiny_model
 
 COMPLIES, DECLINES = "here is what you can do", "sorry I cannot help with that"
 """Words the tiny tokenizer knows whole, so that a few steps teach them."""

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from hardening_api.stage import FOLDERS, StageConfig
+from hardening_api.stages import FOLDERS, StageConfig
 
 PATIENCE_SECONDS = 240
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -49,7 +49,7 @@ def _child(arguments: list[str], home: str, largest_file: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     import torch
 
-    from hardening_trainer.command import main
+    from hardening_trainer.runtime.command import main
 
     torch.set_num_threads(1)
     sys.exit(main(arguments))

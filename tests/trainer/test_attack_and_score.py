@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from hardening_api.stage import RESULT_LIMIT_BYTES, StageConfig, StageResult, stage_folder
-from hardening_trainer.scoring import direct_harmfulness
+from hardening_api.stages import RESULT_LIMIT_BYTES, StageConfig, StageResult, stage_folder
+from hardening_trainer.inference.logprobs import direct_harmfulness
 from tests.support.stage_configs import SAMPLING, attack_config, stage_config, terse_model
 from tests.support.tiny_model import build_tiny_model
 from tests.trainer.stage_process import finish, run, send, start, wait_until

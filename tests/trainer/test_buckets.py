@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from hardening_api.sources import DataSource, ModelSource
-from hardening_api.stage import StageResult
+from hardening_api.stages import StageResult
 from hardening_trainer.data import read_prompts
 from hardening_trainer.errors import Interrupted, UsageFault, WorkspaceUnavailable
-from hardening_trainer.inputs import resolve_source
-from hardening_trainer.progress import Progress
-from hardening_trainer.runtime import StageContext, StageFunction, Surroundings, run_stage
-from hardening_trainer.signals import StopSignal
-from hardening_trainer.stores import open_store
-from hardening_trainer.workspace import Workspace
+from hardening_trainer.runtime.inputs import resolve_source
+from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.signals import StopSignal
+from hardening_trainer.runtime.stage import StageContext, StageFunction, Surroundings, run_stage
+from hardening_trainer.storage.stores import open_store
+from hardening_trainer.storage.workspace import Workspace
 from tests.support.bucket_server import KEYS, bucket_server
 from tests.support.stage_configs import attack_config
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from hardening_trainer.chat import AnswerMergesWithPromptError, encode_answer, encode_pair, encode_prompt
+from hardening_trainer.inference.chat import AnswerMergesWithPromptError, encode_answer, encode_pair, encode_prompt
 
 
 def test_a_prompt_is_one_user_turn_opened_for_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from hardening_api.stage import SetSums, StageConfig, StageResult
+from hardening_api.stages import SetSums, StageConfig, StageResult
 from hardening_trainer.errors import CorruptInput, Unavailable, UsageFault
 from hardening_trainer.evaluation.questions import may_be_trained_on
-from hardening_trainer.progress import Progress
-from hardening_trainer.runtime import Surroundings, run_stage
-from hardening_trainer.signals import StopSignal
+from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.signals import StopSignal
+from hardening_trainer.runtime.stage import Surroundings, run_stage
 from hardening_trainer.stages import evaluate
-from hardening_trainer.workspace import Workspace
+from hardening_trainer.storage.workspace import Workspace
 from tests.support.chat_server import chat_server
 from tests.support.tiny_model import build_tiny_model
 from tests.trainer.test_evaluate import RUN, World

@@ -17,19 +17,20 @@ from uuid import uuid4
 
 import pytest
 
-from hardening_api.stage import SetSums, StageConfig, StageResult
-from hardening_api.sums import MeanSums
+from hardening_api.stages import SetSums, StageConfig, StageResult
+from hardening_api.stats import MeanSums
 from hardening_trainer.errors import CorruptInput, DataFault, Interrupted
-from hardening_trainer.evaluation import attacked, models
+from hardening_trainer.evaluation import answers as models
+from hardening_trainer.evaluation import attacked
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
-from hardening_trainer.manifests import load_manifest
 from hardening_trainer.models import load_causal_lm
-from hardening_trainer.progress import Progress
-from hardening_trainer.runtime import StageContext, Surroundings, run_stage
-from hardening_trainer.signals import StopSignal
+from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.signals import StopSignal
+from hardening_trainer.runtime.stage import StageContext, Surroundings, run_stage
 from hardening_trainer.stages import evaluate
-from hardening_trainer.tables import read_table
-from hardening_trainer.workspace import Workspace
+from hardening_trainer.storage.manifests import load_manifest
+from hardening_trainer.storage.tables import read_table
+from hardening_trainer.storage.workspace import Workspace
 from tests.support.judge_server import JudgeServer, judge_server
 from tests.support.stage_configs import RUN
 from tests.support.tiny_model import build_tiny_model
@@ -246,9 +247,9 @@ def r_taken_out(figures: dict[tuple[str, str], dict[str, Any]]) -> list[MeanSums
 
 
 def test_r_is_reported_once_and_agrees_with_the_scores_by_hand(world: World) -> None:
-    from hardening_trainer.chat import encode_pair
+    from hardening_trainer.inference.chat import encode_pair
+    from hardening_trainer.inference.logprobs import answer_logprobs
     from hardening_trainer.models import load_tokenizer
-    from hardening_trainer.scoring import answer_logprobs
 
     def lean(folder: Path, asked: str) -> float:
         pair = encode_pair(load_tokenizer(folder), asked, "Sorry, no.", "Sure, first you wait.")

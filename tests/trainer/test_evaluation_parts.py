@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hardening_api.evaluation import Evaluation, EvaluationSet
-from hardening_api.stage import RESULT_LIMIT_BYTES, SetSums, StageResult
-from hardening_trainer.evaluation.journal import Journal, key_of
-from hardening_trainer.evaluation.panel import seats_of
-from hardening_trainer.evaluation.tally import Judged, Role, set_sums
+from hardening_api.stages import RESULT_LIMIT_BYTES, SetSums, StageResult
+from hardening_trainer.evaluation.judging import seats_of
+from hardening_trainer.evaluation.sums import Judged, Role, set_sums
 from hardening_trainer.judges import Judgement, Outcome, Refusal
+from hardening_trainer.runtime.resume_cache import Journal, key_of
 
 HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", reason="Unparsable")
 ALL = Role(reports_r=True)

@@ -11,15 +11,8 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from hardening_trainer.errors import UsageFault
-from hardening_trainer.models import (
-    ModelNotUsable,
-    ModelUnavailable,
-    end_of_turn_ids,
-    load_causal_lm,
-    load_tokenizer,
-    resolve_model,
-)
+from hardening_trainer.errors import ModelNotUsable, ModelUnavailable, UsageFault
+from hardening_trainer.models import end_of_turn_ids, load_causal_lm, load_tokenizer, resolve_model
 from hardening_trainer.models import resolve as resolve_module
 from hardening_trainer.models.files import new_folder
 

@@ -16,16 +16,16 @@ import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 from in_toto_attestation.v1.statement import Statement
 
-from hardening_api.stage import StageConfig, StageResult, stage_folder
+from hardening_api.stages import StageConfig, StageResult, stage_folder
 from hardening_trainer.errors import CorruptInput, DataFault, StageError, UsageFault
 from hardening_trainer.judges.refusal_pattern import RefusalPattern
-from hardening_trainer.manifests import load_manifest
-from hardening_trainer.progress import Progress
-from hardening_trainer.runtime import StageContext, Surroundings, run_stage
-from hardening_trainer.signals import StopSignal
+from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.signals import StopSignal
+from hardening_trainer.runtime.stage import StageContext, Surroundings, run_stage
 from hardening_trainer.stages import promote
-from hardening_trainer.stores import Buckets
-from hardening_trainer.workspace import Workspace
+from hardening_trainer.storage.manifests import load_manifest
+from hardening_trainer.storage.stores import Buckets
+from hardening_trainer.storage.workspace import Workspace
 from tests.support.stage_configs import RUN, attack_config
 
 BASE = {"uri": "hf://org/base", "revision": "main"}

@@ -12,8 +12,7 @@ from uuid import uuid4
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from hardening_api.stage import RESULT_LIMIT_BYTES, StageConfig, StageResult
-from hardening_trainer.command import main
+from hardening_api.stages import RESULT_LIMIT_BYTES, StageConfig, StageResult
 from hardening_trainer.errors import (
     CorruptInput,
     Interrupted,
@@ -23,11 +22,12 @@ from hardening_trainer.errors import (
     WorkspaceUnavailable,
     as_stage_error,
 )
-from hardening_trainer.manifests import load_manifest
-from hardening_trainer.progress import Progress
-from hardening_trainer.runtime import StageContext, Surroundings, run_stage
-from hardening_trainer.signals import StopSignal
-from hardening_trainer.workspace import Workspace, atomic_file
+from hardening_trainer.runtime.command import main
+from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.signals import StopSignal
+from hardening_trainer.runtime.stage import StageContext, Surroundings, run_stage
+from hardening_trainer.storage.manifests import load_manifest
+from hardening_trainer.storage.workspace import Workspace, atomic_file
 from tests.support.stage_configs import attack_config
 
 

@@ -9,9 +9,9 @@ import torch
 from scipy.stats import chisquare
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from hardening_trainer.chat import encode_prompt
+from hardening_trainer.inference.chat import encode_prompt
+from hardening_trainer.inference.sampling import SamplingParams, draw, sample
 from hardening_trainer.models import end_of_turn_ids, load_causal_lm, load_tokenizer
-from hardening_trainer.sampling import SamplingParams, draw, sample
 from tests.support.passes import tokens_read
 from tests.support.tiny_model import build_tiny_model
 

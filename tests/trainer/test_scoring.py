@@ -10,9 +10,10 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from hardening_trainer.chat import encode_answer, encode_pair, encode_prompt
-from hardening_trainer.models import ModelNotUsable, load_causal_lm, load_tokenizer
-from hardening_trainer.scoring import answer_logprobs, direct_harmfulness, select_pair
+from hardening_trainer.errors import ModelNotUsable
+from hardening_trainer.inference.chat import encode_answer, encode_pair, encode_prompt
+from hardening_trainer.inference.logprobs import answer_logprobs, direct_harmfulness, select_pair
+from hardening_trainer.models import load_causal_lm, load_tokenizer
 from tests.support.passes import logits_made, tokens_read
 from tests.support.tiny_model import build_tiny_model
 

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hardening_api.stage import StageConfig, StageResult, stage_folder
+from hardening_api.stages import StageConfig, StageResult, stage_folder
 from hardening_trainer.errors import DataFault, Interrupted
-from hardening_trainer.manifests import load_manifest
 from hardening_trainer.models import load_causal_lm, load_tokenizer
 from hardening_trainer.models.files import folder_digest
-from hardening_trainer.progress import Progress
-from hardening_trainer.runtime import StageContext, Surroundings, run_stage
-from hardening_trainer.signals import StopSignal
+from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.signals import StopSignal
+from hardening_trainer.runtime.stage import StageContext, Surroundings, run_stage
 from hardening_trainer.stages import train
-from hardening_trainer.workspace import Workspace
+from hardening_trainer.storage.manifests import load_manifest
+from hardening_trainer.storage.workspace import Workspace
 from tests.support.pairs import TEXTS, write_pairs
 from tests.support.stage_configs import stage_config
 

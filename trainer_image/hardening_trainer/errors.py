@@ -85,13 +85,34 @@ class Interrupted(StageError):
     default_reason = "Interrupted"
 
 
-_BY_NAME: dict[str, type[StageError]] = {
-    "ModelNotUsable": DataFault,
-    "ModelUnavailable": Unavailable,
-    "JudgeMisconfigured": UsageFault,
-    "JudgeUnavailable": Unavailable,
-}
-"""Failures of parts that take seconds to import (torch), hence by name. Their own words are fit to show."""
+class ModelNotUsable(DataFault):
+    """The model can never be used as it is: missing files, another format, no chat template, numbers that are NaN."""
+
+    default_reason = "ModelNotUsable"
+
+    def __init__(self, uri: object, found: str, advice: str) -> None:
+        super().__init__(f"model {uri}: {found}: {advice}")
+
+
+class ModelUnavailable(Unavailable):
+    """The model cannot be reached now; trying again may help."""
+
+    default_reason = "ModelUnavailable"
+
+    def __init__(self, uri: object, found: str) -> None:
+        super().__init__(f"model {uri}: {found}: try again, or fetch it once and name it by file://")
+
+
+class JudgeMisconfigured(UsageFault):
+    """The judge can never answer as it is set up: a wrong address, a refused secret, a missing field."""
+
+    default_reason = "JudgeMisconfigured"
+
+
+class JudgeUnavailable(Unavailable):
+    """The judge cannot be reached now; trying again may help."""
+
+    default_reason = "JudgeUnavailable"
 
 
 def validation_lines(place: str, error: ValidationError) -> list[str]:
@@ -116,9 +137,6 @@ def as_stage_error(error: BaseException) -> StageError:
     for link in _chain(error):
         if isinstance(link, StageError):
             return link
-        kind = _BY_NAME.get(type(link).__name__)
-        if kind is not None:
-            return kind(str(link), reason=type(link).__name__)
         known = _of_system(link)
         if known is not None:
             return known

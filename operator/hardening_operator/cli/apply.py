@@ -10,7 +10,7 @@ import typer
 
 from hardening_api.run import HardeningRun
 from hardening_operator.cli.following import follow_to_the_end
-from hardening_operator.cli.target import faults_told, open_cluster, refuse, subject_of, where_of
+from hardening_operator.cli.run_lookup import faults_told, open_cluster, refuse, subject_of, where_of
 from hardening_operator.documents import WrongContent, load_one, read_documents
 
 

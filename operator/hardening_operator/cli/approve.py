@@ -11,12 +11,12 @@ import typer
 
 from hardening_api.approval import PromotionApproval, PromotionApprovalSpec
 from hardening_api.run import ObjectMeta
-from hardening_operator.cli.standing import awaited
-from hardening_operator.cli.target import RunArgument, Subject, faults_told, find_run, refuse
+from hardening_operator.cli.render.status_page import awaited
+from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run, refuse
 from hardening_operator.local.home import write_json
 
 if TYPE_CHECKING:
-    from hardening_operator.cli.cluster.api import Cluster
+    from hardening_operator.cli.kube.api import Cluster
 
 Decision = Literal["Approved", "Rejected"]
 Digest = Annotated[str, typer.Option(help="Digest of the candidate, as `status` names it.")]

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hardening_operator.cli.comparison import Comparison, comparisons, measured_round, spec_differences
-from hardening_operator.cli.target import RunArgument, Subject, faults_told, find_run
-from hardening_operator.cli.view import rate_text
-from hardening_operator.observed import round_name
+from hardening_operator.cli.render.live_view import rate_text
+from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run
+from hardening_operator.planner.types import round_name
 
 LONGEST_VALUE = 60
 MARKS = {None: "", False: "no", True: "yes"}

@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
-from hardening_operator.cli.cluster.faults import ClusterFault
-from hardening_operator.cli.cluster.watching import Follower, Outage, TimedOut
 from hardening_operator.cli.exit_codes import FAILED, INTERRUPTED, TIMED_OUT, exit_code
-from hardening_operator.cli.news import news
-from hardening_operator.cli.standing import awaited, tell_next
-from hardening_operator.cli.target import Subject, subject_of
-from hardening_operator.cli.view import LiveView, PlainView, closing_words
-from hardening_operator.observed import Event, Observed
+from hardening_operator.cli.kube.faults import ClusterFault
+from hardening_operator.cli.kube.watch import Follower, Outage, TimedOut
+from hardening_operator.cli.render.live_view import LiveView, PlainView, closing_words
+from hardening_operator.cli.render.status_events import news
+from hardening_operator.cli.render.status_page import awaited, tell_next
+from hardening_operator.cli.run_lookup import Subject, subject_of
+from hardening_operator.planner.types import Event, Observed
 
 
 def follow_to_the_end(called: typer.Context, first: Subject, plain: bool, timeout: float | None) -> None:

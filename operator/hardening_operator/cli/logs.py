@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hardening_api.stage import FOLDERS
-from hardening_operator.cli.cluster.faults import ClusterFault, NotFound
+from hardening_api.stages import FOLDERS
 from hardening_operator.cli.exit_codes import INTERRUPTED
-from hardening_operator.cli.stage_pods import (
+from hardening_operator.cli.kube.faults import ClusterFault, NotFound
+from hardening_operator.cli.kube.stage_pods import (
     LABEL,
     StagePod,
     current_stages,
@@ -21,11 +21,11 @@ from hardening_operator.cli.stage_pods import (
     stage_named,
     why_no_log,
 )
-from hardening_operator.cli.target import ClusterRunArgument, Subject, faults_told, in_cluster, refuse
-from hardening_operator.observed import StageKey
+from hardening_operator.cli.run_lookup import ClusterRunArgument, Subject, faults_told, in_cluster, refuse
+from hardening_operator.planner.types import StageKey
 
 if TYPE_CHECKING:
-    from hardening_operator.cli.cluster.api import Cluster
+    from hardening_operator.cli.kube.api import Cluster
 
 CONTAINER = "stage"
 PAUSE_SECONDS = 1.0

@@ -18,11 +18,11 @@ from hardening_api.status import Rate
 from hardening_operator.cli.exit_codes import INTERRUPTED, USAGE
 from hardening_operator.documents import WrongContent, load_one
 from hardening_operator.local.home import HomeError
+from hardening_operator.local.monitor import Interrupted, MonitorHome, MonitorShell, known_runs
 from hardening_operator.local.preflight import resolve_relative_uris, stage_environment
 from hardening_operator.local.processes import Processes
-from hardening_operator.monitor.local import Interrupted, MonitorHome, MonitorShell, known_runs
-from hardening_operator.monitor.schedule import NeverDue, Schedule
-from hardening_operator.observed import Event
+from hardening_operator.planner.schedule import NeverDue, Schedule
+from hardening_operator.planner.types import Event
 
 NO_REGRESSION, REGRESSED, COULD_NOT_TELL = 0, 5, 6
 SHOWN_TIMES = 3

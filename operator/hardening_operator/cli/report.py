@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from hardening_operator.cli.target import RunArgument, faults_told, find_run, refuse
+from hardening_operator.cli.run_lookup import RunArgument, faults_told, find_run, refuse
 
 
 def report(

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from hardening_api.run import HardeningRun
-from hardening_operator.cli.cluster.faults import Conflict
+from hardening_operator.cli.kube.faults import Conflict
+from hardening_operator.cli.run_lookup import ClusterRunArgument, faults_told, in_cluster, refuse
 from hardening_operator.cli.status import written
-from hardening_operator.cli.target import ClusterRunArgument, faults_told, in_cluster, refuse
 
 RETRY_OF = "hardening.dev/retry-of"
 NOT_COPIED = "kubectl.kubernetes.io/last-applied-configuration"

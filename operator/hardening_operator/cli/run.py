@@ -17,9 +17,9 @@ from hardening_api.run import HardeningRun
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.cli.apply import apply_and_follow
 from hardening_operator.cli.exit_codes import INTERRUPTED, USAGE, exit_code
-from hardening_operator.cli.target import refuse, speaks_of_cluster
+from hardening_operator.cli.render.live_view import LiveView, PlainView, closing_words
+from hardening_operator.cli.run_lookup import refuse, speaks_of_cluster
 from hardening_operator.cli.timeout import Timeout
-from hardening_operator.cli.view import LiveView, PlainView, closing_words
 from hardening_operator.documents import WrongContent, load_one
 from hardening_operator.local.home import Home, HomeError
 from hardening_operator.local.metrics import RunMetrics

@@ -10,9 +10,9 @@ import typer
 import yaml
 from rich.console import Console
 
-from hardening_operator.cli.cluster.faults import ClusterFault
-from hardening_operator.cli.standing import show
-from hardening_operator.cli.target import RunArgument, Subject, faults_told, find_run
+from hardening_operator.cli.kube.faults import ClusterFault
+from hardening_operator.cli.render.status_page import show
+from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run
 
 Output = Literal["json", "yaml", "name"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from hardening_api.status import TERMINAL_PHASES
-from hardening_operator.cli.target import ClusterRunArgument, faults_told, in_cluster, refuse
+from hardening_operator.cli.run_lookup import ClusterRunArgument, faults_told, in_cluster, refuse
 
 
 def suspend(called: typer.Context, run: ClusterRunArgument) -> None:

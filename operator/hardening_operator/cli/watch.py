@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from hardening_operator.cli.following import follow_to_the_end
-from hardening_operator.cli.target import ClusterRunArgument, faults_told, in_cluster
+from hardening_operator.cli.run_lookup import ClusterRunArgument, faults_told, in_cluster
 from hardening_operator.cli.timeout import Timeout
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from hardening_api.run import HardeningRun
-from hardening_api.stage import FOLDERS, digest_of
+from hardening_api.stages import FOLDERS, digest_of
 from hardening_api.status import HardeningRunStatus
-from hardening_operator.observed import StageKey
+from hardening_operator.planner.types import StageKey
 
 MUTABLE_FIELDS = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
 """Fields of the spec that may change once a run has started."""

@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from hardening_api.run import HardeningRun
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.local.runner import View
-from hardening_operator.metrics.collector import StatusCollector
+from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.exposition import ExpositionError, serve, write
 from hardening_operator.metrics.facts import RunFacts, facts_of_local_run
-from hardening_operator.observed import Event, Observed
+from hardening_operator.planner.types import Event, Observed
 
 
 class RunMetrics:

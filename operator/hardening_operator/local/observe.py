@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hardening_api.stage import FOLDERS, StageResult
+from hardening_api.stages import FOLDERS, StageResult
 from hardening_api.status import StageName
 from hardening_operator.local.home import Home, read_json
 from hardening_operator.local.processes import Processes
-from hardening_operator.observed import Approval, Failure, Observed, StageKey, StageObservation
+from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
 
 STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
 INTERRUPTED = 75

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from hardening_api.stage import FOLDERS, StageConfig
+from hardening_api.stages import FOLDERS, StageConfig
 from hardening_operator.local.home import read_json, write_json
 
 PR_SET_PDEATHSIG = 1

@@ -12,9 +12,9 @@ from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_operator.local.home import Home, write_json
 from hardening_operator.local.observe import observe
 from hardening_operator.local.processes import Processes, usable_cores
-from hardening_operator.observed import Decision, Event, Observed, StageKey, StageStart
-from hardening_operator.planner import plan
-from hardening_operator.stage_configs import run_identity, stage_configs
+from hardening_operator.planner.run import plan
+from hardening_operator.planner.stage_configs import run_identity, stage_configs
+from hardening_operator.planner.types import Decision, Event, Observed, StageKey, StageStart
 
 POLL_SECONDS = 0.2
 RESTING_PHASES = TERMINAL_PHASES | {"AwaitingApproval", "Suspended"}

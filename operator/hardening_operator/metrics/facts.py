@@ -1,4 +1,4 @@
-"""What a scrape needs to know of a resource: small extracts that an index can keep.
+"""What a scrape needs to know of a resource: small views that an index can keep.
 
 Statuses are read as plain JSON data, not through the contract's models: a scrape of a thousand runs has no time to
 validate what the API server validated, and a status written by another version of the operator must not break it.

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hardening_operator.metrics.catalogue import BUCKETS, find
-from hardening_operator.observed import Event
+from hardening_operator.planner.types import Event
 
 BLOCKING_EVENTS = ("GatesFailed", "GatesInconclusive", "AwaitingApproval", "ApprovalStale", "Rejected", "RunFailed")
 """Reasons of the planner's events that keep a candidate from being promoted, or put it off."""

@@ -10,13 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from hardening_api.run import HardeningRun
-from hardening_api.stage import StageResult
+from hardening_api.stages import StageResult
+from hardening_api.stats import AgreementSums
 from hardening_api.status import HardeningRunStatus, Rate, RoundStatus, StageStatus
-from hardening_api.sums import AgreementSums
-from hardening_operator.cli.view import duration, first_judge
+from hardening_operator.cli.render.live_view import duration, first_judge
 from hardening_operator.local.home import Home
 from hardening_operator.local.observe import read_result
-from hardening_operator.observed import StageKey, round_name, round_of
+from hardening_operator.planner.types import StageKey, round_name, round_of
 from hardening_operator.report import plots
 
 SETS = {

@@ -10,10 +10,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hardening_api.stats import AGREEMENT_BINS_PER_UNIT, AgreementSums
 from hardening_api.status import HardeningRunStatus, Rate, RoundStatus, StageStatus
-from hardening_api.sums import AGREEMENT_BINS_PER_UNIT, AgreementSums
-from hardening_operator.cli.view import first_judge
-from hardening_operator.observed import round_name
+from hardening_operator.cli.render.live_view import first_judge
+from hardening_operator.planner.types import round_name
 
 COLORS = {"original": "#0072b2", "attacked": "#d55e00", "bank": "#cc79a7", "benign": "#009e73", "base": "#7f7f7f"}
 MARKERS = {"original": "o", "attacked": "s", "bank": "^", "benign": "D"}

@@ -13,14 +13,8 @@ from typing import Any
 
 from hardening_api.monitor import HardeningMonitor
 from hardening_api.run import HardeningRun
-from hardening_api.stage import StageConfig
-from hardening_operator.observed import StageKey
-from hardening_operator.resources.attempt import StageAttempt, check_attempt, stage_attempt
-from hardening_operator.resources.claims import claims, shared_workspace, workspace_url
-from hardening_operator.resources.config_maps import config_maps
-from hardening_operator.resources.findings import unusable, unusable_monitor
-from hardening_operator.resources.jobs import job
-from hardening_operator.resources.names import (
+from hardening_api.stages import StageConfig
+from hardening_operator.planner.names import (
     CHECK_LABEL,
     MANAGED_BY_LABEL,
     MANAGER,
@@ -33,6 +27,12 @@ from hardening_operator.resources.names import (
     key_of,
     rerun_name,
 )
+from hardening_operator.planner.types import StageKey
+from hardening_operator.resources.attempt import StageAttempt, check_attempt, stage_attempt
+from hardening_operator.resources.claims import claims, shared_workspace, workspace_url
+from hardening_operator.resources.config_maps import config_maps
+from hardening_operator.resources.findings import unusable, unusable_monitor
+from hardening_operator.resources.jobs import job
 from hardening_operator.resources.network_policies import network_policy
 from hardening_operator.resources.pods import CONTAINER, METRICS_PORT
 from hardening_operator.resources.services import services

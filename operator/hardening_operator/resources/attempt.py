@@ -8,12 +8,10 @@ from typing import Any
 
 from hardening_api.monitor import ActiveCheck, HardeningMonitor
 from hardening_api.run import HardeningRun, PodOverrides, S3Workspace
-from hardening_api.stage import FOLDERS, StageConfig
+from hardening_api.stages import FOLDERS, StageConfig
 from hardening_api.status import StageName
 from hardening_api.training import Training
-from hardening_operator.observed import StageKey
-from hardening_operator.resources.claims import Holder, workspace_of
-from hardening_operator.resources.names import (
+from hardening_operator.planner.names import (
     check_job_name,
     check_labels,
     child_name,
@@ -23,6 +21,8 @@ from hardening_operator.resources.names import (
     service_name,
     stage_labels,
 )
+from hardening_operator.planner.types import StageKey
+from hardening_operator.resources.claims import Holder, workspace_of
 from hardening_operator.resources.overrides import merged_overrides, overrides_of
 from hardening_operator.settings import OperatorSettings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hardening_api.monitor import HardeningMonitor
 from hardening_api.run import ClaimTemplate, HardeningRun, Workspace
-from hardening_operator.resources.names import (
+from hardening_operator.planner.names import (
     claim_name,
     monitor_claim_name,
     namespace_of,

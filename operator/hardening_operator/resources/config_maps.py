@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hardening_api.stage import StageConfig
+from hardening_api.stages import StageConfig
 from hardening_operator.resources.attempt import StageAttempt
 
 LARGEST_BYTES = 768 * 1024

@@ -12,7 +12,7 @@ from hardening_api.base import SecretRef
 from hardening_api.monitor import HardeningMonitor
 from hardening_api.run import HardeningRun
 from hardening_operator.resources.override_findings import override_findings, pod_findings
-from hardening_operator.targets import unsupported_targets
+from hardening_operator.resources.targets import unsupported_targets
 
 SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 

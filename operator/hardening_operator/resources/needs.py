@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from hardening_api.base import SecretRef
 from hardening_api.evaluation import Judge, Target
 from hardening_api.sources import DataSource, Endpoint, ModelSource
-from hardening_api.stage import StageConfig
+from hardening_api.stages import StageConfig
 
 
 def secret_names(configs: Sequence[StageConfig]) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hardening_operator.planner.names import WORKSPACE_LABEL
 from hardening_operator.resources.attempt import StageAttempt
 from hardening_operator.resources.claims import mounted_claim, on_one_node
 from hardening_operator.resources.devices import container_resources
 from hardening_operator.resources.environment import environment
-from hardening_operator.resources.names import WORKSPACE_LABEL
 from hardening_operator.resources.volumes import CONFIG_FOLDER, mounts, volumes
 
 CONTAINER = "stage"

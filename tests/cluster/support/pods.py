@@ -7,9 +7,9 @@ import signal
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.cluster.bringup import images
-from tests.cluster.bringup.settings import Settings
 from tests.cluster.support.clients import Kubectl
+from tools.cluster import images
+from tools.cluster.settings import Settings
 
 GROUP = 65532
 

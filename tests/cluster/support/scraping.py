@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.bringup.settings import Settings
 from tests.cluster.support.clients import Kubectl
 from tests.support.http_servers import serving
 from tests.support.pages import ROOT, blocks
+from tools.cluster.settings import Settings
 
 ACCOUNT = "prometheus"
 RIGHTS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}

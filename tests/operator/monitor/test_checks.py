@@ -8,14 +8,14 @@ import pytest
 
 from hardening_api.monitor import ActiveCheck, HardeningMonitor, RerunRecord
 from hardening_api.run import HardeningRun
-from hardening_api.stage import EvaluateConfig, StageConfig
+from hardening_api.stages import EvaluateConfig, StageConfig
 from hardening_api.status import HardeningRunStatus
 from hardening_api.validation import validate_run
-from hardening_operator.monitor.checks import check_config
-from hardening_operator.monitor.observed import RerunStart
-from hardening_operator.monitor.rerun import build_rerun
-from hardening_operator.observed import StageKey
-from hardening_operator.stage_configs import run_identity, stage_configs
+from hardening_operator.planner.check_config import check_config
+from hardening_operator.planner.monitor_types import RerunStart
+from hardening_operator.planner.rerun import build_rerun
+from hardening_operator.planner.stage_configs import run_identity, stage_configs
+from hardening_operator.planner.types import StageKey
 from tests.operator.monitor.world import monitor_of, promoted_run
 
 WORKSPACE = "file:///workspace"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hardening_api.status import Rate
-from hardening_operator.monitor.observed import CheckObservation
+from hardening_operator.planner.monitor_types import CheckObservation
 from tests.operator.monitor.world import NIGHT, World, due, monitor_of, promoted_run, rerun_of, sums
 
 

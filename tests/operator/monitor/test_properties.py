@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardening_api.monitor import HardeningMonitorStatus
-from hardening_operator.monitor.observed import CheckObservation, MonitorObserved
-from hardening_operator.monitor.planner import plan_monitor
-from hardening_operator.observed import Failure
+from hardening_operator.planner.monitor import plan_monitor
+from hardening_operator.planner.monitor_types import CheckObservation, MonitorObserved
+from hardening_operator.planner.types import Failure
 from tests.operator.monitor.world import World, monitor_of, promoted_run, result, sums
 
 HAPPENINGS = (

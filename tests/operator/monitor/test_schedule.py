@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from hardening_operator.monitor.schedule import NeverDue, Schedule
+from hardening_operator.planner.schedule import NeverDue, Schedule
 
 
 def utc(*parts: int) -> datetime:

@@ -7,11 +7,11 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from hardening_api.evaluation import Evaluation
 from hardening_api.monitor import BaselineRate, MonitorBaseline, Regression
-from hardening_api.stage import SetSums
+from hardening_api.stages import SetSums
+from hardening_api.stats import RateSums
 from hardening_api.status import EvaluationFigures, Rate
-from hardening_api.sums import RateSums
-from hardening_operator.figures import evaluation_figures
-from hardening_operator.monitor.verdict import Judgement, difference, given_rate, judge_check
+from hardening_operator.planner.figures import evaluation_figures
+from hardening_operator.planner.regression import Judgement, difference, given_rate, judge_check
 from tests.operator.monitor.world import DIGEST, JUDGE, N, paired, result, sums
 
 OTHER = "sha256:" + "b" * 64

@@ -8,12 +8,12 @@ from typing import Any
 
 from hardening_api.monitor import HardeningMonitor, HardeningMonitorStatus
 from hardening_api.run import HardeningRun
-from hardening_api.stage import SetSums, StageResult
-from hardening_api.sums import PairedSums, RateSums
-from hardening_operator.figures import evaluation_figures
-from hardening_operator.monitor.observed import CheckObservation, MonitorDecision, MonitorObserved
-from hardening_operator.monitor.planner import plan_monitor
-from hardening_operator.observed import Failure
+from hardening_api.stages import SetSums, StageResult
+from hardening_api.stats import PairedSums, RateSums
+from hardening_operator.planner.figures import evaluation_figures
+from hardening_operator.planner.monitor import plan_monitor
+from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved
+from hardening_operator.planner.types import Failure
 
 NIGHT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hardening_api.run import HardeningRun
-from hardening_api.stage import StageConfig
+from hardening_api.stages import StageConfig
 from hardening_api.status import EvaluationFigures, GateResult, HardeningRunStatus, RoundStatus, StageName
-from hardening_operator.observed import StageKey
+from hardening_operator.planner.stage_configs import run_identity, stage_configs
+from hardening_operator.planner.types import StageKey
 from hardening_operator.resources import stage_children, workspace_url
 from hardening_operator.settings import OperatorSettings
-from hardening_operator.stage_configs import run_identity, stage_configs
 from tests.operator.world import digest_for, spec_of
 
 SETTINGS = OperatorSettings(trainer_image="registry.test/hardening-trainer:1")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardening_api.status import StageName
-from hardening_operator.observed import STAGE_ORDER, StageKey
+from hardening_operator.planner.names import LONGEST_JOB, check_labels, claim_name, service_name, stage_labels
+from hardening_operator.planner.types import STAGE_ORDER, StageKey
 from hardening_operator.resources import check_job_name, check_of, child_name, key_of, rerun_name
-from hardening_operator.resources.names import LONGEST_JOB, check_labels, claim_name, service_name, stage_labels
 from tests.operator.resources.made import ALL_STAGES, child, children, run_of
 
 LONGEST_RUN = 52

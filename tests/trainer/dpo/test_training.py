@@ -18,15 +18,15 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from hardening_api.training import Lora
-from hardening_trainer.chat import encode_pair
 from hardening_trainer.dpo.checkpoints import last_complete
 from hardening_trainer.dpo.pairs import read_pairs, tokenize
 from hardening_trainer.dpo.training import train
 from hardening_trainer.dpo.watch import TrainingDiverged
 from hardening_trainer.dpo.weights import adapted_modules, freeze_lower_layers, lora_config, merge_adapters
 from hardening_trainer.errors import DataFault, Interrupted, UsageFault
+from hardening_trainer.inference.chat import encode_pair
+from hardening_trainer.inference.logprobs import answer_logprobs
 from hardening_trainer.models import load_causal_lm
-from hardening_trainer.scoring import answer_logprobs
 from tests.support.pairs import TEXTS
 from tests.trainer.dpo.conftest import MakeJob, Recorder
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hardening_trainer.errors import JudgeMisconfigured
 from hardening_trainer.judges import build_judge
-from hardening_trainer.judges.base import CompareRow, Judgement, JudgeMisconfigured, JudgeRow
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow
 from hardening_trainer.judges.llama_guard import LlamaGuardJudge, load_llama_guard
 from tests.support.tiny_model import build_tiny_model
 

@@ -9,14 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from hardening_trainer.judges.base import (
-    CompareRow,
-    Judgement,
-    JudgeMisconfigured,
-    JudgeRow,
-    JudgeUnavailable,
-)
-from hardening_trainer.judges.endpoint import ChatEndpoint, Limits, retry_after_s
+from hardening_trainer.errors import JudgeMisconfigured, JudgeUnavailable
+from hardening_trainer.inference.chat_client import ChatEndpoint, Limits, retry_after_s
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow
 from hardening_trainer.judges.openai import OpenAIJudge, parse_verdict
 
 SAFE = '{"verdict": "safe", "refusal": "full_refusal"}'

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hardening_trainer.judges.base import CompareRow, Judgement, JudgeMisconfigured, JudgeRow, JudgeUnavailable
-from hardening_trainer.judges.endpoint import ChatEndpoint, Limits
+from hardening_trainer.errors import JudgeMisconfigured, JudgeUnavailable
+from hardening_trainer.inference.chat_client import ChatEndpoint, Limits
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow
 from hardening_trainer.judges.openai import OpenAIJudge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

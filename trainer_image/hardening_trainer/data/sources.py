@@ -19,10 +19,10 @@ from fsspec.core import OpenFile
 from fsspec.utils import infer_compression
 
 from hardening_api.sources import DataSource
-from hardening_trainer.credentials import read_secret
 from hardening_trainer.errors import CorruptInput, DataFault, StageError, Unavailable, UsageFault, as_stage_error
-from hardening_trainer.packages import package_folder, package_path
-from hardening_trainer.stores import OpenUrl, opener
+from hardening_trainer.storage.credentials import read_secret
+from hardening_trainer.storage.packages import package_folder, package_path
+from hardening_trainer.storage.stores import OpenUrl, opener
 
 _FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
-from hardening_trainer.attention import attention_masks
+from hardening_trainer.inference.attention import attention_masks
 
 _VOCABULARY_TILE = 32768
 """Logits exist only for this many words at a time."""

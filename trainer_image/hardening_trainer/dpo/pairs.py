@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from hardening_trainer.chat import encode_pair
 from hardening_trainer.errors import DataFault
+from hardening_trainer.inference.chat import encode_pair
 
 TEXTS = ("prompt", "chosen", "rejected")
 REFERENCES = ("ref_chosen_logps", "ref_rejected_logps")

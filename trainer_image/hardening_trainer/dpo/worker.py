@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from hardening_trainer.command import set_up_logging
 from hardening_trainer.dpo.exchange import Exchange, ExchangeReport, SilentReport
 from hardening_trainer.dpo.job import Failure
 from hardening_trainer.dpo.processes import die_with_parent
 from hardening_trainer.errors import EXIT_OK, as_stage_error
+from hardening_trainer.runtime.command import set_up_logging
 
 log = logging.getLogger("hardening_trainer.dpo")
 

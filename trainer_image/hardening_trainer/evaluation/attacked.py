@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hardening_api.stage import EvaluateConfig
-from hardening_trainer.attacking import AttackSampler
+from hardening_api.stages import EvaluateConfig
+from hardening_trainer.attack.sampler import AttackSampler
 from hardening_trainer.data import Prompt
-from hardening_trainer.evaluation.journal import Journal, key_of
-from hardening_trainer.evaluation.models import Advance, chunks, free_memory
+from hardening_trainer.evaluation.answers import Advance, chunks, free_memory
 from hardening_trainer.evaluation.questions import Question
 from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer
+from hardening_trainer.runtime.resume_cache import Journal, key_of
 
 
 def attacked_questions(

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardening_api.stage import EvaluateConfig
+from hardening_api.stages import EvaluateConfig
 from hardening_trainer.data import prompt_hash
 from hardening_trainer.errors import DataFault
-from hardening_trainer.evaluation.journal import key_of
-from hardening_trainer.evaluation.models import Recorded, answer_key
+from hardening_trainer.evaluation.answers import Recorded, answer_key
 from hardening_trainer.evaluation.questions import Question
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
 from hardening_trainer.evaluation.verdicts import known_verdicts
-from hardening_trainer.inputs import model_input
 from hardening_trainer.models import ResolvedModel
-from hardening_trainer.runtime import StageContext
-from hardening_trainer.tables import read_table
+from hardening_trainer.runtime.inputs import model_input
+from hardening_trainer.runtime.resume_cache import key_of
+from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.tables import read_table
 
 
 class Earlier:

@@ -9,11 +9,11 @@ from typing import Any
 
 from hardening_api.training import Scoring
 from hardening_trainer.errors import DataFault
-from hardening_trainer.evaluation.models import score_key
+from hardening_trainer.evaluation.answers import score_key
 from hardening_trainer.evaluation.questions import Question
 from hardening_trainer.evaluation.served import ServedModel
+from hardening_trainer.inference.logprobs import direct_harmfulness
 from hardening_trainer.models import ResolvedModel
-from hardening_trainer.scoring import direct_harmfulness
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.sources import DataSource
-from hardening_api.stage import EvaluateConfig, Shard
+from hardening_api.stages import EvaluateConfig, Shard
 from hardening_trainer.data import Prompt, prompt_hash
 from hardening_trainer.errors import DataFault
-from hardening_trainer.runtime import StageContext
+from hardening_trainer.runtime.stage import StageContext
 
 LISTED = 5
 SCORED_SETS: tuple[EvaluationSet, ...] = ("original", "attacked")

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import httpx
 
 from hardening_api.sources import Endpoint
-from hardening_trainer.credentials import read_secret
-from hardening_trainer.errors import Unavailable, UsageFault
-from hardening_trainer.evaluation.journal import key_of
-from hardening_trainer.judges import JudgeMisconfigured, JudgeUnavailable, Limits
-from hardening_trainer.judges.endpoint import BadReply, ChatEndpoint
+from hardening_trainer.errors import JudgeMisconfigured, JudgeUnavailable, Unavailable, UsageFault
+from hardening_trainer.inference.chat_client import BadReply, ChatEndpoint
+from hardening_trainer.judges import Limits
+from hardening_trainer.runtime.resume_cache import key_of
+from hardening_trainer.storage.credentials import read_secret
 
 PROBE = "Hello"
 

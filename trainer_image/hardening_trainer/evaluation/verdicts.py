@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from hardening_api.evaluation import Judge as JudgeSpec
-from hardening_api.stage import Weights
-from hardening_trainer.evaluation.journal import Journal, key_of
-from hardening_trainer.evaluation.models import Advance, chunks
+from hardening_api.stages import Weights
+from hardening_trainer.evaluation.answers import Advance, chunks
 from hardening_trainer.judges import CompareRow, Judge, Judgement, JudgeRow, Outcome
 from hardening_trainer.judges.spec import opened_judge
-from hardening_trainer.runtime import StageContext
+from hardening_trainer.runtime.resume_cache import Journal, key_of
+from hardening_trainer.runtime.stage import StageContext
 
 ASKED_TOGETHER = 64
 """Rows a judge is given between two safe points to stop."""

@@ -7,23 +7,14 @@ from typing import Literal, TypeVar
 
 import httpx
 
-from .base import (
-    CompareRow,
-    Judge,
-    Judgement,
-    JudgeMisconfigured,
-    JudgeRow,
-    JudgeUnavailable,
-    Outcome,
-    Refusal,
-    Verdict,
-)
-from .endpoint import ChatEndpoint, Limits
-from .openai import OpenAIJudge
-from .refusal_pattern import RefusalPattern
+from hardening_trainer.errors import JudgeMisconfigured
+from hardening_trainer.inference.chat_client import ChatEndpoint, Limits
+from hardening_trainer.judges.base import CompareRow, Judge, Judgement, JudgeRow, Outcome, Refusal, Verdict
+from hardening_trainer.judges.openai import OpenAIJudge
+from hardening_trainer.judges.refusal_pattern import RefusalPattern
 
 __all__ = [
-    "CompareRow", "Judge", "Judgement", "JudgeMisconfigured", "JudgeRow", "JudgeUnavailable", "Limits",
+    "CompareRow", "Judge", "Judgement", "JudgeRow", "Limits",
     "Outcome", "Refusal", "Verdict", "build_judge",
 ]  # fmt: skip
 
@@ -60,7 +51,7 @@ def build_judge(  # noqa: PLR0913 - the fields of the three types of a judge, by
         return OpenAIJudge(name, endpoint)
     if type == "LlamaGuard":
         path, digest = _required(name, "model", model_path), _required(name, "model digest", model_digest)
-        from .llama_guard import load_llama_guard  # noqa: PLC0415 - the other judges need no torch
+        from hardening_trainer.judges.llama_guard import load_llama_guard  # noqa: PLC0415 - the other judges need no torch
 
         return load_llama_guard(name, path, digest, device=device, threshold=threshold)
     raise JudgeMisconfigured(f"judge {name}: type: got {type!r}: expected RefusalPattern, OpenAI or LlamaGuard")

@@ -49,14 +49,6 @@ class Judgement:
     reason: str = ""
 
 
-class JudgeUnavailable(Exception):
-    """The judge cannot be reached, or may be asked no more: a later try may do better."""
-
-
-class JudgeMisconfigured(Exception):
-    """The judge cannot work as set up (a refused key, an unknown model, no `safe` token)."""
-
-
 class Judge(Protocol):
     """Anything that judges answers and compares pairs of them."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from . import patterns
+from hardening_trainer.judges import patterns
 
 Tag = Literal[
     "refuses",  # declines the task: "I can't help with that"

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import CompareRow, Judgement, JudgeMisconfigured, JudgeRow, Outcome, compare_by_verdict
+from hardening_trainer.errors import JudgeMisconfigured
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow, Outcome, compare_by_verdict
 
 VERSION = 1
 MAX_OPENING_TOKENS = 2

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, get_args
 
-from .base import CompareRow, Judgement, JudgeRow, Outcome, Refusal
-from .endpoint import BadReply, ChatEndpoint, Message
+from hardening_trainer.inference.chat_client import BadReply, ChatEndpoint, Message
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow, Outcome, Refusal
 
 PROMPT_VERSION = 1
 MAX_TOKENS = 64

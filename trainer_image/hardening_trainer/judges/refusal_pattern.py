@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import clauses as tagger
-from . import patterns
-from .base import CompareRow, Judgement, JudgeRow, Outcome, Refusal, compare_by_verdict
-from .clauses import Clause, Tag
+from hardening_trainer.judges import clauses as tagger
+from hardening_trainer.judges import patterns
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow, Outcome, Refusal, compare_by_verdict
+from hardening_trainer.judges.clauses import Clause, Tag
 
 BABBLE_MIN_WORDS = 12
 BABBLE_WINDOW = 100

@@ -10,8 +10,8 @@ import httpx
 
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.sources import ModelSource
-from hardening_trainer.credentials import read_secret
 from hardening_trainer.judges import Judge, Limits, build_judge
+from hardening_trainer.storage.credentials import read_secret
 
 if TYPE_CHECKING:
     from hardening_trainer.models import ResolvedModel
@@ -64,6 +64,6 @@ def _device() -> str:
 
 
 def _free_memory() -> None:
-    from hardening_trainer.evaluation.models import free_memory  # noqa: PLC0415  # as above
+    from hardening_trainer.evaluation.answers import free_memory  # noqa: PLC0415  # as above
 
     free_memory()

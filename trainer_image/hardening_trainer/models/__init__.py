@@ -1,12 +1,9 @@
 """Models by URI: found, checked, and loaded."""
 
-from hardening_trainer.models.errors import ModelNotUsable, ModelUnavailable
 from hardening_trainer.models.load import chosen_dtype, end_of_turn_ids, load_causal_lm, load_tokenizer
 from hardening_trainer.models.resolve import ResolvedModel, resolve_model
 
 __all__ = [
-    "ModelNotUsable",
-    "ModelUnavailable",
     "ResolvedModel",
     "chosen_dtype",
     "end_of_turn_ids",

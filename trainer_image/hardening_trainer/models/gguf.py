@@ -11,7 +11,7 @@ import gguf
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hardening_trainer.models.errors import ModelNotUsable
+from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.models.files import file_digest, new_folder
 
 

@@ -10,8 +10,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from hardening_trainer.errors import UsageFault
-from hardening_trainer.models.errors import ModelNotUsable
+from hardening_trainer.errors import ModelNotUsable, UsageFault
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 DTYPE_VARIABLE = "HARDENING_DTYPE"

@@ -16,11 +16,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hardening_trainer.models.errors import ModelNotUsable, ModelUnavailable
+from hardening_trainer.errors import ModelNotUsable, ModelUnavailable
 from hardening_trainer.models.files import MODEL_FILES, folder_digest, is_model_file, new_folder
 from hardening_trainer.models.gguf import convert_gguf
-from hardening_trainer.packages import package_folder, package_path
-from hardening_trainer.stores import OpenUrl, open_store
+from hardening_trainer.storage.packages import package_folder, package_path
+from hardening_trainer.storage.stores import OpenUrl, open_store
 
 
 @dataclass(frozen=True)

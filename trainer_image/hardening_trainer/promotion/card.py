@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hardening_api.stage import PromoteConfig, RunIdentity
+from hardening_api.stages import PromoteConfig, RunIdentity
 from hardening_api.status import EvaluationFigures, Rate
 from hardening_trainer.judges.refusal_pattern import RefusalPattern
 from hardening_trainer.promotion.evidence import Checkpoint, Evidence

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from hardening_trainer.errors import CorruptInput, WorkspaceUnavailable
-from hardening_trainer.promoted import CARD, STATEMENT
 from hardening_trainer.promotion.evidence import Checkpoint
 from hardening_trainer.promotion.statement import without_time
-from hardening_trainer.workspace import Workspace, atomic_file
+from hardening_trainer.storage.promoted import CARD, STATEMENT
+from hardening_trainer.storage.workspace import Workspace, atomic_file
 
 POINTER = "current.json"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardening_api.stage import FileRecord, Manifest, PromoteConfig, Weights, digest_of
+from hardening_api.stages import FileRecord, Manifest, PromoteConfig, Weights, digest_of
 from hardening_trainer.errors import DataFault, UsageFault
-from hardening_trainer.inputs import Inputs, model_input
-from hardening_trainer.promoted import CARD, STATEMENT
+from hardening_trainer.runtime.inputs import Inputs, model_input
+from hardening_trainer.storage.promoted import CARD, STATEMENT
 
 _STAGE_DEPTH = 4
 """Parts of a stage's folder: rounds/<t>/<stage>/shard-<i>-of-<n>."""

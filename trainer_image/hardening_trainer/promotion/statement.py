@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import Statement
 
-from hardening_api.stage import PromoteConfig, RunIdentity
+from hardening_api.stages import PromoteConfig, RunIdentity
 from hardening_trainer.promotion.evidence import Checkpoint, Evidence
 
 PREDICATE_TYPE = "https://hardening.dev/attestation/v1alpha1"

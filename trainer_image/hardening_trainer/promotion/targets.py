@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from hardening_api.evaluation import Target
 from hardening_trainer.errors import UsageFault
 from hardening_trainer.promotion.delivery import Store
-from hardening_trainer.stores import open_store
-from hardening_trainer.workspace import Workspace
+from hardening_trainer.storage.stores import open_store
+from hardening_trainer.storage.workspace import Workspace
 
 WORKSPACE_HOME = "promoted"
 

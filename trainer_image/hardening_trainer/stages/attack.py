@@ -15,15 +15,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hardening_api.stage import AttackConfig, AttackSums, StageConfig, StageResult
-from hardening_api.sums import MeanSums
-from hardening_trainer.attacking import AttackSampler, noise_key, round_seed
+from hardening_api.stages import AttackConfig, AttackSums, StageConfig, StageResult
+from hardening_api.stats import MeanSums
+from hardening_trainer.attack.sampler import AttackSampler, noise_key, round_seed
+from hardening_trainer.attack.variants import Variant, distinct_bigrams, self_bleu
 from hardening_trainer.data import Pair
 from hardening_trainer.errors import CorruptInput
 from hardening_trainer.models import load_causal_lm, load_tokenizer
-from hardening_trainer.runtime import StageContext
-from hardening_trainer.tables import VARIANTS, read_table, write_table
-from hardening_trainer.variants import Variant, distinct_bigrams, self_bleu
+from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.tables import VARIANTS, read_table, write_table
 
 log = logging.getLogger(__name__)
 

@@ -14,22 +14,22 @@ from typing import Any
 
 import httpx
 
-from hardening_api.stage import EvaluateConfig, SetSums, StageResult
+from hardening_api.stages import EvaluateConfig, SetSums, StageResult
 from hardening_trainer.errors import UsageFault
+from hardening_trainer.evaluation.answers import Advance, Models, Work, answer_key, do
 from hardening_trainer.evaluation.attacked import attacked_questions
-from hardening_trainer.evaluation.attacks import ATTACKS, as_json_lines, attack_rows
 from hardening_trainer.evaluation.bank import Earlier
+from hardening_trainer.evaluation.export_attacks import ATTACKS, as_json_lines, attack_rows
 from hardening_trainer.evaluation.harmfulness import HarmfulnessOf
-from hardening_trainer.evaluation.journal import Journal
-from hardening_trainer.evaluation.models import Advance, Models, Work, answer_key, do
-from hardening_trainer.evaluation.panel import Answers, Hearing, Seat, hear, seats_of, units_of
+from hardening_trainer.evaluation.judging import Answers, Hearing, Seat, hear, seats_of, units_of
 from hardening_trainer.evaluation.questions import HeldOut, Question, read_held_out
 from hardening_trainer.evaluation.served import ServedModel, served_model
+from hardening_trainer.evaluation.sums import Role, set_sums
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
-from hardening_trainer.evaluation.tally import Role, set_sums
 from hardening_trainer.models import ResolvedModel
-from hardening_trainer.runtime import StageContext
-from hardening_trainer.tables import write_table
+from hardening_trainer.runtime.resume_cache import Journal
+from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.tables import write_table
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from hardening_api.stage import PromoteConfig, PromotionRecord, StageResult, digest_of
+from hardening_api.stages import PromoteConfig, PromotionRecord, StageResult, digest_of
 from hardening_trainer.errors import UsageFault
-from hardening_trainer.promoted import CARD, STATEMENT
 from hardening_trainer.promotion.card import model_card
 from hardening_trainer.promotion.delivery import Bundle, deliver, move_pointer
 from hardening_trainer.promotion.evidence import check_gates, read_checkpoint, read_evidence
 from hardening_trainer.promotion.statement import predicate_of, statement_of
 from hardening_trainer.promotion.targets import WORKSPACE_HOME, open_stores
-from hardening_trainer.runtime import StageContext
+from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.promoted import CARD, STATEMENT
 
 SHORT = 12
 

@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from hardening_api.stage import ScoreConfig, ScoreSums, StageResult
-from hardening_api.sums import MeanSums
-from hardening_trainer.attacking import noise_key
+from hardening_api.stages import ScoreConfig, ScoreSums, StageResult
+from hardening_api.stats import MeanSums
+from hardening_trainer.attack.pair_selection import Selected, companions, select, times
+from hardening_trainer.attack.sampler import noise_key
+from hardening_trainer.attack.templates import TEMPLATES
 from hardening_trainer.data import Pair
-from hardening_trainer.logprobs import Item, LogprobPass, Scored
+from hardening_trainer.inference.logprobs import direct_harmfulness
+from hardening_trainer.inference.scoring import Item, LogprobPass, Scored
 from hardening_trainer.models import ResolvedModel
-from hardening_trainer.rewriting import TEMPLATES
-from hardening_trainer.runtime import StageContext
-from hardening_trainer.scoring import direct_harmfulness
-from hardening_trainer.selection import Selected, companions, select, times
+from hardening_trainer.runtime.stage import StageContext
 from hardening_trainer.stages.attack import TABLE
-from hardening_trainer.tables import PAIRS, SCORES, VARIANTS, read_table, write_table
+from hardening_trainer.storage.tables import PAIRS, SCORES, VARIANTS, read_table, write_table
 
 Row = dict[str, Any]
 Key = tuple[int, int]

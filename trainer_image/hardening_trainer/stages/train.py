@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hardening_api.stage import StageResult, TrainConfig
+from hardening_api.stages import StageResult, TrainConfig
 from hardening_api.status import TrainingFigures
 from hardening_trainer.dpo.job import DpoJob, Outcome
 from hardening_trainer.dpo.launch import launch, needs_processes
 from hardening_trainer.dpo.pairs import count_pairs
 from hardening_trainer.errors import DataFault, StageError
-from hardening_trainer.runtime import StageContext
+from hardening_trainer.runtime.stage import StageContext
 
 MODEL = "model"
 

@@ -1,0 +1,208 @@
+"""Why an attempt failed, or never will begin, in words that say what to do.
+
+infrastructure   ImagePullFailed, Unschedulable, PodsNotCreated, PodNotStarted, OutOfMemory, PodLost, WorkspaceFull
+application      what the stage says of itself (BadData, ...), StageFailed, DeadlineExceeded
+judge            JudgeUnavailable, as the stage says
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hardening_api.stages import StageResult
+from hardening_operator.controller.runtime.views import JobView, PodView, Termination
+from hardening_operator.planner.types import Failure
+from hardening_operator.settings import OperatorSettings
+
+FATAL_EXITS = (64, 65)
+INTERRUPTED = 75
+KILLED = (137, 143)
+"""Exit codes after SIGKILL and SIGTERM."""
+BAD_NAME = "InvalidImageName"
+PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable", BAD_NAME})
+START_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+"""Reasons of a container whose process was never started; its message is the container runtime's."""
+EVICTIONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting"})
+WORDS_LIMIT = 500
+
+
+def result_of(pod: PodView) -> StageResult | None:
+    """Return what a pod's stage reported; None when it did not, or not yet."""
+    if pod.ended is None or not pod.ended.message:
+        return None
+    try:
+        return StageResult.from_message(pod.ended.message)
+    except ValueError:
+        return None
+
+
+def newest_by_index(pods: Iterable[PodView]) -> dict[int, PodView]:
+    """Return the newest pod of each shard or node; a pod that was lost is followed by another with its index."""
+    newest: dict[int, PodView] = {}
+    for pod in sorted(pods, key=lambda pod: (pod.created, pod.uid)):
+        newest[pod.index] = pod
+    return newest
+
+
+def failure_of_job(job: JobView, pods: Iterable[PodView]) -> Failure | None:
+    """Return why a failed Job failed, as its worst pod tells; None when no pod does."""
+    reason, message = job.failed or ("", "")
+    if reason == "DeadlineExceeded":
+        return Failure(None, reason, f"Job {job.name} took longer than activeDeadlineSeconds: {message}")
+    # A pod that was evicted, or saved and left, does not fail a Job: another one did.
+    blamed = [pod for pod in pods if pod.phase == "Failed" and not pod.disruption and not _saved_and_left(pod)]
+    return _failure_of_pod(job, min(blamed, key=_severity)) if blamed else None
+
+
+def lost(job: JobView) -> Failure:
+    """Return the failure of a Job none of whose pods is left to tell why."""
+    text = (
+        f"Job {job.name} failed ({(job.failed or ('',))[0]}) and its pods are gone: "
+        f"`kubectl describe job {job.name}` shows what is known"
+    )
+    return Failure(None, "PodLost", text)
+
+
+def result_lost(job: JobView) -> Failure:
+    """Return the failure of a Job that completed, but whose pods went before their results were read."""
+    text = f"Job {job.name} completed, but its results went with its pods: the next attempt finds its work and reports"
+    return Failure(None, "ResultLost", text, disruption=True)
+
+
+def dead_end(job: JobView, pods: Sequence[PodView], now: datetime, settings: OperatorSettings) -> Failure | None:
+    """Return why an unfinished Job will not finish by itself, or None while it still may."""
+    full = next((result for pod in pods if (result := result_of(pod)) and result.reason == "WorkspaceFull"), None)
+    if full is not None:
+        return Failure(INTERRUPTED, "WorkspaceFull", full.message or "the workspace is full: make room")
+    if job.suspended:
+        return None
+    if not pods:
+        return _no_pods(job, now, settings)
+    current = newest_by_index(pods)
+    waiting = [pod for pod in current.values() if pod.phase == "Pending" and not pod.deleting]
+    ways: tuple[Callable[[JobView, PodView, datetime, OperatorSettings], Failure | None], ...] = (
+        _unschedulable,
+        _not_pulled,
+        _not_started,
+    )
+    found = (way(job, pod, now, settings) for way in ways for pod in waiting)
+    return next((failure for failure in found if failure is not None), None)
+
+
+def _no_pods(job: JobView, now: datetime, settings: OperatorSettings) -> Failure | None:
+    waited = _Waited(job.started or job.created, now)
+    if not waited.longer_than(settings.scheduling_deadline_seconds):
+        return None
+    text = (
+        f"Job {job.name} has no pod after {waited}: `kubectl describe job {job.name}` shows what refuses them: a "
+        f"ResourceQuota, Pod Security or an admission webhook; allow them, then {job.next_try}"
+    )
+    return Failure(None, "PodsNotCreated", text, fatal=True)
+
+
+def _unschedulable(job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
+    if pod.unschedulable is None:
+        return None
+    since, words = pod.unschedulable
+    waited = _Waited(since, now)
+    if not waited.longer_than(settings.scheduling_deadline_seconds):
+        return None
+    text = (
+        f"no node took pod {pod.name} in {waited}: {_cut(words)}: free or add such a node, or change "
+        f"{job.overrides_field} (resources, nodeSelector, tolerations), then {job.next_try}"
+    )
+    return Failure(None, "Unschedulable", text, fatal=True)
+
+
+def _not_pulled(job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
+    reason, words = pod.waiting or ("", "")
+    if reason not in PULL_REASONS:
+        return None
+    waited = _Waited(pod.scheduled or pod.created, now)
+    if reason != BAD_NAME and not waited.longer_than(settings.image_deadline_seconds):
+        return None
+    text = (
+        f"the image of pod {pod.name} could not be pulled in {waited} ({reason}): {_cut(words)}: correct "
+        f"{job.overrides_field} (image) or the operator's trainer image, push it, or add imagePullSecrets, then "
+        f"{job.next_try}"
+    )
+    return Failure(None, "ImagePullFailed", text, fatal=True)
+
+
+def _not_started(_job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
+    if pod.scheduled is None or pod.node is None or pod.started is not None:
+        return None
+    reason, words = pod.waiting or ("ContainerCreating", "")
+    refused = reason in START_REASONS
+    limit = settings.image_deadline_seconds if refused else settings.scheduling_deadline_seconds
+    waited = _Waited(pod.scheduled, now)
+    if reason in PULL_REASONS or not waited.longer_than(limit):
+        return None
+    text = (
+        f"pod {pod.name} was given to node {pod.node} but did not start in {waited} ({reason}): {_cut(words)}: "
+        f"`kubectl describe pod {pod.name}` shows why, such as a Secret, ConfigMap or volume that is missing"
+    )
+    return Failure(None, "PodNotStarted", text, fatal=True)
+
+
+def _failure_of_pod(job: JobView, pod: PodView) -> Failure:
+    if pod.ended is None:
+        text = f"pod {pod.name} failed ({pod.reason or 'no reason'}): {_cut(pod.message)}: look at its node {pod.node}"
+        return Failure(None, "PodLost", text, disruption=pod.reason in EVICTIONS)
+    result = result_of(pod)
+    if result is not None and result.outcome != "Succeeded":
+        message = result.message or f"the stage gave no message: `kubectl logs {pod.name}`"
+        return Failure(pod.ended.exit_code, result.reason or "StageFailed", message)
+    return _silent_failure(job, pod, pod.ended)
+
+
+def _silent_failure(job: JobView, pod: PodView, ended: Termination) -> Failure:
+    """Describe a container that ended without a result."""
+    code = ended.exit_code
+    if ended.reason == "OOMKilled":
+        text = (
+            f"pod {pod.name} was killed at its memory limit: raise resources.limits.memory of {job.key.stage} in "
+            f"{job.overrides_field}, or use smaller batches"
+        )
+        return Failure(code, "OutOfMemory", text)
+    if pod.deleting and code in KILLED:
+        return Failure(code, "PodLost", f"pod {pod.name} was deleted and killed before it had saved", disruption=True)
+    if ended.reason in NEVER_RAN:
+        text = f"the container of pod {pod.name} could not be started: {_cut(ended.message)}: is it a trainer image?"
+        return Failure(code, "StageFailed", text)
+    if ended.reason == "ContainerStatusUnknown":
+        return Failure(code, "PodLost", f"pod {pod.name} was lost with its node {pod.node}", disruption=True)
+    text = f"pod {pod.name} ended with code {code} and no result: `kubectl logs {pod.name}` shows why"
+    return Failure(code, "StageFailed", text)
+
+
+def _saved_and_left(pod: PodView) -> bool:
+    return pod.ended is not None and pod.ended.exit_code == INTERRUPTED
+
+
+def _severity(pod: PodView) -> tuple[bool, bool, bool, int]:
+    """Order pods by how much they tell: what no retry helps first, then those with a result, in order of index."""
+    fatal = pod.ended is not None and pod.ended.exit_code in FATAL_EXITS
+    return not fatal, pod.deleting, result_of(pod) is None, pod.index
+
+
+def _cut(words: str) -> str:
+    text = " ".join(words.split())
+    return text if len(text) <= WORDS_LIMIT else text[: WORDS_LIMIT - 3] + "..."
+
+
+@dataclass(frozen=True)
+class _Waited:
+    """How long something has been waited for."""
+
+    since: datetime
+    now: datetime
+
+    def longer_than(self, seconds: float) -> bool:
+        return self.now - self.since > timedelta(seconds=seconds)
+
+    def __str__(self) -> str:
+        return f"{(self.now - self.since).total_seconds():.0f} s"

@@ -1,0 +1,152 @@
+"""What is, of one run: its Jobs, pods and approvals as the planner wants them told. Pure: a function of views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from hardening_api.stages import StageResult
+from hardening_api.status import HardeningRunStatus, Progress
+from hardening_operator.controller.failures import (
+    dead_end,
+    failure_of_job,
+    lost,
+    newest_by_index,
+    result_lost,
+    result_of,
+)
+from hardening_operator.controller.progress import Measured, published
+from hardening_operator.controller.runtime.views import ApprovalView, JobView, PodView, ResourceView
+from hardening_operator.planner.stage_configs import TRAININGS
+from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
+from hardening_operator.settings import OperatorSettings
+
+PATIENCE = timedelta(seconds=15)
+"""How long a finished Job's pods may take to be seen finished: two watch streams are never in step."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that the operator knows of one run."""
+
+    run: ResourceView
+    jobs: Sequence[JobView] = ()
+    pods: Sequence[PodView] = ()
+    approvals: Sequence[ApprovalView] = ()
+    progress: Mapping[str, Measured] = field(default_factory=dict)
+    """What running pods say, by uid."""
+    rejected: Mapping[tuple[StageKey, int], Failure] = field(default_factory=dict)
+    """Attempts whose objects the API server refused."""
+
+    @property
+    def generation(self) -> int | None:
+        """Generation of the spec."""
+        generation: int | None = self.run.document["metadata"].get("generation")
+        return generation
+
+
+def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: OperatorSettings) -> Observed:
+    """Return the newest attempt of every stage, and the approval that counts.
+
+    ``status`` is the stored one: progress moves in steps from what it says, and it names the candidate that waits.
+    """
+    stages = {key: StageObservation(key, "Failed", number, failure=why) for (key, number), why in seen.rejected.items()}
+    for job in newest_jobs(seen):
+        if job.key not in stages or stages[job.key].attempt <= job.attempt:
+            pods = [pod for pod in seen.pods if pod.job_uid == job.uid]
+            found = observe_attempt(job, pods, now, settings)
+            going_on = found.state == "Running" and not (job.deleting or job.finished)
+            stages[job.key] = replace(found, progress=_progress(job, pods, seen, status)) if going_on else found
+    return Observed(stages, _approval(seen.approvals, status), seen.generation)
+
+
+def newest_jobs(seen: Seen) -> list[JobView]:
+    """Return the Job of each stage's newest attempt; those of another run of the same name are none."""
+    newest: dict[StageKey, JobView] = {}
+    for job in seen.jobs:
+        if job.owner_uid == seen.run.uid and (job.key not in newest or newest[job.key].attempt < job.attempt):
+            newest[job.key] = job
+    return list(newest.values())
+
+
+def observe_attempt(job: JobView, pods: list[PodView], now: datetime, settings: OperatorSettings) -> StageObservation:
+    """Return how the attempt fares whose Job has these pods."""
+    begun = min((pod.started for pod in pods if pod.started is not None), default=job.started)
+    seen = StageObservation(job.key, "Running", job.attempt, begun)
+    # What is being deleted still saves; once it is gone it is absent, and may start again under its number.
+    if job.deleting:
+        return seen
+    if job.complete:
+        return _completed(job, pods, seen, now)
+    if job.failed is not None:
+        return _failed(job, pods, seen, now)
+    failure = dead_end(job, pods, now, settings)
+    if failure is not None:
+        return replace(seen, state="Failed", ended_at=now, failure=failure)
+    return seen
+
+
+def _completed(job: JobView, pods: list[PodView], seen: StageObservation, now: datetime) -> StageObservation:
+    results = _results(job, pods)
+    ended = job.ended or now
+    if results is not None:
+        return replace(seen, state="Succeeded", ended_at=ended, results=results)
+    if now - ended <= PATIENCE:
+        return seen
+    return replace(seen, state="Failed", ended_at=ended, failure=result_lost(job))
+
+
+def _failed(job: JobView, pods: list[PodView], seen: StageObservation, now: datetime) -> StageObservation:
+    failure, ended = failure_of_job(job, pods), job.ended or now
+    if failure is None and now - ended <= PATIENCE:
+        return seen
+    return replace(seen, state="Failed", ended_at=ended, failure=failure or lost(job))
+
+
+def _results(job: JobView, pods: list[PodView]) -> tuple[StageResult, ...] | None:
+    """Return the result of every shard, or None when one is missing."""
+    found: dict[int, StageResult] = {}
+    for pod in pods:
+        result = result_of(pod) if pod.phase == "Succeeded" else None
+        if result is not None:
+            found[pod.index] = result
+    wanted = range(_shards(job))
+    if any(index not in found for index in wanted):
+        return None
+    return tuple(found[index] for index in wanted)
+
+
+def _shards(job: JobView) -> int:
+    """A training is one shard however many nodes work on it; the first of them reports."""
+    return 1 if job.key.stage in TRAININGS.values() else job.pods
+
+
+def _progress(
+    job: JobView, pods: list[PodView], seen: Seen, status: HardeningRunStatus
+) -> tuple[float, float | None] | None:
+    current = newest_by_index(pods)
+    shards = range(_shards(job))
+    done = {index for index in shards if index in current and current[index].phase == "Succeeded"}
+    uids = {index: current[index].uid for index in shards if index in current and index not in done}
+    measured = {index: seen.progress[uid] for index, uid in uids.items() if uid in seen.progress}
+    ratio = (len(done) + sum(each.ratio for each in measured.values())) / len(shards)
+    left = [each.eta_seconds for each in measured.values() if each.eta_seconds is not None]
+    known = Measured(ratio, max(left, default=None)) if measured or done else None
+    return published(known, _told(status, job.key))
+
+
+def _told(status: HardeningRunStatus, key: StageKey) -> Progress | None:
+    return next((part for part in status.progress if (part.round, part.stage) == (key.round, key.stage)), None)
+
+
+def _approval(approvals: Sequence[ApprovalView], status: HardeningRunStatus) -> Approval | None:
+    """Return the newest approval of the candidate that waits; failing that, the newest of any."""
+    awaited = next((entry.candidate for entry in status.rounds if entry.round == status.round), None)
+    ordered = sorted(approvals, key=lambda approval: (approval.candidate == awaited, approval.created, approval.uid))
+    if not ordered:
+        return None
+    newest = ordered[-1]
+    decision: Literal["Approved", "Rejected"] = "Approved" if newest.decision == "Approved" else "Rejected"
+    return Approval(newest.candidate, decision, newest.approver, newest.created)

@@ -1,0 +1,1 @@
+"""What every operator needs, of whatever resource: API client, cache, work queue, leader election, probes."""

@@ -1,0 +1,220 @@
+"""The next status while it is being decided: rounds, verdicts, decisions and the conditions that sum them up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from hardening_api.run import HardeningRunSpec
+from hardening_api.stages import StageResult
+from hardening_api.status import (
+    TERMINAL_PHASES,
+    BestRound,
+    Condition,
+    HardeningRunStatus,
+    Phase,
+    RoundStatus,
+    RunDecision,
+    StageName,
+)
+from hardening_operator.planner import figures
+from hardening_operator.planner.attempts import Ledger
+from hardening_operator.planner.conditions import Answer, Answers, shortened, timestamp, updated_conditions
+from hardening_operator.planner.gates import best_round, judge_gates, overall_verdict
+from hardening_operator.planner.stage_configs import trained_model
+from hardening_operator.planner.types import Decision, Observed, StageKey, round_of
+
+DecisionWord = Literal["Continue", "Promote", "AwaitApproval", "NotPromoted", "Fail", "Approved", "Rejected"]
+EVENT_OF: dict[DecisionWord, tuple[Literal["Normal", "Warning"], str]] = {
+    "Continue": ("Normal", "NextRound"),
+    "Promote": ("Normal", "Promoting"),
+    "AwaitApproval": ("Normal", "AwaitingApproval"),
+    "NotPromoted": ("Warning", "NotPromoted"),
+    "Fail": ("Warning", "RunFailed"),
+    "Approved": ("Normal", "Approved"),
+    "Rejected": ("Warning", "Rejected"),
+}
+GATE_ANSWERS: dict[str, tuple[Answer, str]] = {
+    "Pass": ("True", "GatesPassed"),
+    "Fail": ("False", "GatesFailed"),
+    "Inconclusive": ("Unknown", "GatesInconclusive"),
+}
+
+
+class Draft:
+    """A status that is still being written."""
+
+    def __init__(
+        self,
+        spec: HardeningRunSpec,
+        status: HardeningRunStatus,
+        observed: Observed,
+        now: datetime,
+        retry_seconds: float,
+    ) -> None:
+        self.spec = spec
+        self.before = status
+        self.observed = observed
+        self.now = now
+        self.ledger = Ledger(spec, status, observed, now, retry_seconds)
+        self.rounds = {entry.round: entry for entry in (status.base, *status.rounds) if entry is not None}
+        self.decisions = list(status.decisions)
+        self.phase: Phase = "Running"
+        self.round = 0
+        self.chosen: RoundStatus | None = None
+        self.promoted = status.promoted
+        self.why = ("Running", "")
+        """Reason and message of the state the run is in."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether a terminal phase was reached."""
+        return self.phase in TERMINAL_PHASES
+
+    def completed(self, round_number: int, *names: StageName) -> bool:
+        """Take in what these stages report, start those that have not run; return whether all of them are done."""
+        self.round = round_number
+        keys = [StageKey(round_number, name) for name in names]
+        for key in keys:
+            results = self.ledger.take_in(key)
+            if results:
+                self._record(key, results)
+        if self.ledger.failure is not None:
+            return False
+        open_keys = [key for key in keys if not self.ledger.succeeded(key)]
+        for key in open_keys:
+            self.ledger.start(key)
+        if open_keys:
+            words = " and ".join(key.stage for key in open_keys)
+            self.why = (f"{open_keys[0].stage}Running", f"{round_of(round_number, self.spec.rounds)}: {words}")
+        return not open_keys
+
+    def judge(self, round_number: int) -> RoundStatus:
+        """Return a round with its gates judged; they are judged once."""
+        entry = self.rounds[round_number]
+        if entry.verdict is None:
+            gates = judge_gates(self.spec, entry.evaluations)
+            verdict = overall_verdict(gates)
+            entry = entry.model_copy(update={"gates": gates, "verdict": verdict})
+            self.rounds[round_number] = entry
+            kind: Literal["Normal", "Warning"] = "Normal" if verdict == "Pass" else "Warning"
+            self.ledger.tell(kind, GATE_ANSWERS[verdict][1], f"round {round_number}: {_in_words(entry)}")
+        return entry
+
+    def judged(self) -> list[RoundStatus]:
+        """Return the rounds whose gates were judged, in order."""
+        return [self.rounds[number] for number in sorted(self.rounds) if self.rounds[number].verdict is not None]
+
+    def decided(self, round_number: int, *words: DecisionWord) -> RunDecision | None:
+        """Return the decision of this kind on a round, if it was taken."""
+        return next((d for d in self.decisions if d.round == round_number and d.decision in words), None)
+
+    def decide(self, word: DecisionWord, reason: str, message: str, approver: str | None = None) -> None:
+        """Record a decision on the current round, once, and say so."""
+        if self.decided(self.round, word) is not None:
+            return
+        text = shortened(message)
+        self.decisions.append(
+            RunDecision(
+                time=timestamp(self.now),
+                round=self.round,
+                decision=word,
+                reason=reason,
+                message=text,
+                approver=approver,
+            )
+        )
+        self.ledger.tell(*EVENT_OF[word], message)
+
+    def end(self, phase: Phase, word: DecisionWord | None, reason: str, message: str) -> None:
+        """Enter a terminal phase; what still runs is stopped."""
+        if word is not None:
+            self.decide(word, reason, message)
+        self.phase = phase
+        self.why = (reason, message)
+        self.ledger.hold(reason)
+
+    def finish(self) -> Decision:
+        """Return the decision with the finished status."""
+        phase: Phase = "Suspended" if self.spec.suspend and not self.ended else self.phase
+        started = [stage.start_time for stage in self.ledger.stages.values() if stage.start_time is not None]
+        entries = [self._with_stages(number) for number in sorted({*self.rounds, *self._started_rounds()})]
+        status = self.before.model_copy(
+            update={
+                "conditions": self._conditions(),
+                "phase": phase,
+                "observed_generation": self.observed.generation,
+                "start_time": self.before.start_time or min(started, default=None),
+                "completion_time": timestamp(self.now) if self.ended else None,
+                "round": self.round,
+                "progress": [] if self.ended else self.ledger.progress(),
+                "base": next((entry for entry in entries if entry.round == 0), None),
+                "rounds": [entry for entry in entries if entry.round > 0],
+                "best": self._best(),
+                "promoted": self.promoted,
+                "decisions": self.decisions,
+                "summary": figures.summary(entries, self.promoted.round if self.promoted else None),
+            }
+        )
+        ledger = self.ledger
+        due = None if self.ended else ledger.next_retry()
+        return Decision(status, tuple(ledger.starts), ledger.stops(self.ended), tuple(ledger.events), due)
+
+    def _record(self, key: StageKey, results: tuple[StageResult, ...]) -> None:
+        entry = self.rounds.get(key.round) or RoundStatus(round=key.round)
+        update: dict[str, Any] = {}
+        match key.stage:
+            case "Attack":
+                update["attack"] = figures.attack_figures(results)
+            case "Score" if entry.attack is not None:
+                update["attack"] = figures.with_scores(entry.attack, results)
+            case "TrainAttacker" | "TrainDefender":
+                trained = [*entry.trainings, *figures.training_figures(results)]
+                update["trainings"] = sorted(trained, key=lambda training: training.role)
+            case "Evaluate":
+                update["evaluations"] = figures.evaluation_figures(results)
+            case "Promote":
+                record = next(result.promotion for result in results if result.promotion is not None)
+                self.promoted = BestRound(round=key.round, digest=record.digest, uri=record.path)
+        if key.stage == "TrainDefender":
+            update["candidate"] = figures.results_digest(results)
+        self.rounds[key.round] = entry.model_copy(update=update)
+
+    def _started_rounds(self) -> set[int]:
+        return {key.round for key in self.ledger.stages}
+
+    def _with_stages(self, number: int) -> RoundStatus:
+        keys = sorted((key for key in self.ledger.stages if key.round == number), key=lambda key: key.order)
+        entry = self.rounds.get(number) or RoundStatus(round=number)
+        return entry.model_copy(update={"stages": [self.ledger.stages[key] for key in keys]})
+
+    def _best(self) -> BestRound | None:
+        entry = best_round(self.spec, self.judged(), "Pass")
+        if entry is None or entry.candidate is None:
+            return None
+        return BestRound(round=entry.round, digest=entry.candidate, uri=trained_model(entry.round, "defender"))
+
+    def _conditions(self) -> list[Condition]:
+        reason, message = self.why
+        suspended = self.spec.suspend and not self.ended
+        busy = self.phase in ("Running", "Promoting") and not suspended
+        gate: tuple[Answer, str, str] = ("Unknown", "NotEvaluated", "no candidate was evaluated yet")
+        judged = [self.chosen] if self.chosen is not None else self.judged()[-1:]
+        for entry in judged:
+            gate = (*GATE_ANSWERS[entry.verdict or "Inconclusive"], f"round {entry.round}: {_in_words(entry)}")
+        failed = self.phase == "Failed"
+        promoted = self.phase == "Promoted"
+        held = "suspend is true: set it to false to go on"
+        answers: Answers = {
+            "Accepted": ("True", "SpecValid", "the spec is valid"),
+            "Progressing": ("True" if busy else "False", "Suspended" if suspended else reason, message),
+            "GatePassed": gate,
+            "Promoted": ("True" if promoted else "False", reason, message),
+            "Failed": ("True", reason, message) if failed else ("False", "NoFailure", "no stage has failed for good"),
+            "Suspended": ("True", "Suspended", held) if suspended else ("False", "NotSuspended", "suspend is false"),
+        }
+        return updated_conditions(self.before.conditions, answers, self.now, self.observed.generation)
+
+
+def _in_words(entry: RoundStatus) -> str:
+    return "; ".join(f"{gate.gate} {gate.verdict}: {gate.message}" for gate in entry.gates)

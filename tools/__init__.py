@@ -1,0 +1,1 @@
+"""Programs for developers: they are part of no wheel and no image."""

@@ -1,0 +1,1 @@
+"""Generators: CRDs, API reference, metrics glossary, alert rules and dashboard, all made from code."""

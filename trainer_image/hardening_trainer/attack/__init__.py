@@ -1,0 +1,1 @@
+"""The attacker: templates, sampled variants, and the pairs chosen from them."""

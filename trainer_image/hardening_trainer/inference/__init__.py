@@ -1,0 +1,1 @@
+"""Chat templates, sampling, log-probabilities, and clients of served models."""

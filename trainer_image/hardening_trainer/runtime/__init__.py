@@ -1,0 +1,1 @@
+"""What every stage runs in: command line, config, inputs, progress, signals, and resuming after a stop."""
