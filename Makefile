@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test images cluster-tools cluster-images cluster-up cluster-down e2e demo lock clean
+.PHONY: help setup lint format generate test images cluster-tools cluster-images cluster-up cluster-down e2e demo gpu-wheels gpu-bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,17 @@ e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m
 	$(BIN)/hardening report runs/smollm2-135m
+
+# On a machine with a GPU, by the Python that has torch there; GPU_FLAGS="--output FILE". What it lacks lies in GPU_WHEELS.
+GPU_PYTHON ?= python3
+GPU_WHEELS ?= .gpu-wheels
+GPU_FLAGS ?=
+
+gpu-wheels: $(READY) ## Wheels that a GPU machine's Python may lack, into .gpu-wheels
+	PYTHON=$(BIN)/python benchmarks/gpu_wheels.sh $(GPU_WHEELS)
+
+gpu-bench: ## Benchmarks of one GPU, at most 8 minutes
+	$(GPU_PYTHON) benchmarks/gpu.py $(if $(wildcard $(GPU_WHEELS)/*.whl),--wheels $(GPU_WHEELS)) $(GPU_FLAGS)
 
 lock: ## Resolve requirements.lock anew
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench pyproject.toml -o requirements.lock

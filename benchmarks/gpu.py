@@ -4,15 +4,15 @@
     python benchmarks/gpu.py --dry-run
 
 The model has Mistral-7B's shape and random weights in bfloat16, so nothing is downloaded; lengths are drawn, the same
-for all contenders. Each part runs in a process of its own, which is ended when its time is up: one that fails or runs out of
-time is recorded with its reason, and the next one starts. The JSON is written after every part. A ratio is of figures of
-this run, or has a reason instead of a value.
+for all contenders. Each part runs in a process of its own, which is ended when its time is up: one that fails or runs
+out of time is recorded with its reason, and the next one starts. The JSON is written after every part. A ratio is of
+figures of this run, or has a reason instead of a value.
 
     scoring             plain forward; pairs scored by ours; the same in padded batches of transformers
     sampling            ours; batches of `generate`
     lora, lora_trl      steps of DPO with adapters: ours; stock TRL, which switches them off for its reference
-    full, full_trl      steps of DPO of all weights, the optimizer in the host's memory (DeepSpeed): ours; stock TRL with
-                        its reference model in memory. Without DeepSpeed: plain PyTorch, which says so
+    full, full_trl      steps of DPO of all weights, the optimizer in the host's memory (DeepSpeed): ours; stock TRL
+                        with its reference model in memory. Without DeepSpeed in plain PyTorch, as `engine` then says
 
 This module imports only the standard library: the rest may lie in `--wheels`, a folder of wheels for the device's
 Python, which is put before the installed packages. `benchmarks/gpu_wheels.sh` fills it.
@@ -67,16 +67,16 @@ def run_parts(parts: Sequence[str], run: Runner, limit: float, save: Callable[[d
 
 def in_process(part: str, seconds: float, settings: Mapping[str, Any]) -> Figures:  # noqa: ARG001  # a Runner's
     """Run a part here: the dry run's way, too small for a budget."""
-    from benchmarks import gpu_parts  # noqa: PLC0415  # torch, which a parent of processes does not need
+    from benchmarks.one_gpu.part import record  # noqa: PLC0415  # torch, which a parent of processes does not need
 
-    return gpu_parts.record(part, settings)
+    return record(part, settings)
 
 
 def in_child(part: str, seconds: float, settings: Mapping[str, Any], environ: Mapping[str, str]) -> Figures:
     """Run a part in a process that is killed after `seconds`."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "record.json"
-        command = [sys.executable, "-m", "benchmarks.gpu_parts", part, json.dumps(settings), str(answer)]
+        command = [sys.executable, "-m", "benchmarks.one_gpu.part", part, json.dumps(settings), str(answer)]
         try:
             code = subprocess.run(command, cwd=ROOT, env=dict(environ), timeout=seconds, check=False).returncode
         except subprocess.TimeoutExpired:
@@ -90,7 +90,7 @@ def in_child(part: str, seconds: float, settings: Mapping[str, Any], environ: Ma
 
 
 def ratios(parts: Mapping[str, Figures]) -> dict[str, Figures]:
-    """What the goals are about, each from figures of `parts`: `value`, `goal`, `met`; or `value` None and a `reason`."""
+    """What the goals are about, from figures of `parts`: `value`, `goal`, `met`; or `value` None and a `reason`."""
     table = _Ratios(parts)
     for size in ("default pass", "best pass"):
         ours = ("scoring", size, "tokens_per_second")
@@ -190,7 +190,7 @@ def unpack(wheels: Path, folder: Path) -> None:
         sys.exit(f"--wheels: got {wheels}, which has no *.whl: fill it with benchmarks/gpu_wheels.sh {wheels}")
     for wheel in found:
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)  # noqa: S202  # wheels that we chose by version and hash
+            archive.extractall(folder)  # wheels that we chose by version and hash
 
 
 def environment(site: Path | None) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from benchmarks.flops import Shape, Work, causal, peak, prompt_with_answers, utilisation
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import MistralConfig, MistralForCausalLM
+
+from benchmarks.one_gpu.flops import Shape, Work, causal, peak, prompt_with_answers, utilisation
 
 CONFIG = MistralConfig(
     vocab_size=50, hidden_size=8, intermediate_size=12, num_hidden_layers=3, num_attention_heads=4,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks import gpu
 
 SETTINGS = {"dry_run": True, "engine": None}
@@ -43,12 +44,12 @@ def test_a_dry_run_does_every_part_and_compares_figures_of_the_same_run(tmp_path
 
 
 def test_a_part_that_fails_is_recorded_and_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import gpu_parts
+    from benchmarks.one_gpu import part as parts
 
     def out_of_memory(_: Any) -> dict[str, Any]:
         raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
 
-    monkeypatch.setitem(gpu_parts.PARTS, "sampling", out_of_memory)
+    monkeypatch.setitem(parts.PARTS, "sampling", out_of_memory)
     code, result = dry_run(tmp_path / "gpu.json", "sampling", "scoring")
     assert code == 1
     assert result["parts"]["sampling"]["status"] == "failed"
@@ -60,22 +61,22 @@ def test_a_part_that_fails_is_recorded_and_the_next_one_runs(tmp_path: Path, mon
 
 
 def test_a_part_whose_package_is_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import gpu_parts
+    from benchmarks.one_gpu import part as parts
 
     for name in [name for name in sys.modules if name.partition(".")[0] in ("trl", "hardening_trainer")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "benchmarks.gpu_dpo", raising=False)
-    monkeypatch.delattr("benchmarks.gpu_dpo", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmarks.one_gpu.dpo", raising=False)
+    monkeypatch.delattr("benchmarks.one_gpu.dpo", raising=False)
     monkeypatch.setitem(sys.modules, "trl", None)
-    record = gpu_parts.record("lora", SETTINGS)
+    record = parts.record("lora", SETTINGS)
     assert record == {"status": "skipped", "reason": "trl is not installed: carry its wheel with --wheels"}
 
 
 def test_a_module_missing_from_a_package_that_is_there_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import gpu_parts
+    from benchmarks.one_gpu import part as parts
 
-    monkeypatch.setitem(gpu_parts.PARTS, "scoring", lambda _: __import__("hardening_trainer.nowhere"))
-    record = gpu_parts.record("scoring", SETTINGS)
+    monkeypatch.setitem(parts.PARTS, "scoring", lambda _: __import__("hardening_trainer.nowhere"))
+    record = parts.record("scoring", SETTINGS)
     assert record["status"] == "failed"
     assert "hardening_trainer.nowhere" in record["reason"]
 

@@ -8,26 +8,23 @@ import statistics
 import tempfile
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from benchmarks.gpu_parts import Pair, Skipped, one_process_group, peak_memory, total
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from benchmarks.one_gpu.bench import Bench, Pair, Skipped, one_process_group, peak_memory, total
 from hardening_api.training import DeepSpeed, Training
 from hardening_trainer.dpo.arguments import dpo_arguments, find_device, weights_dtype
 from hardening_trainer.dpo.job import DpoJob
 from hardening_trainer.dpo.pairs import TokenPairs
 from hardening_trainer.dpo.trainer import CachedReferenceTrainer
 from hardening_trainer.dpo.weights import lora_config
-from hardening_trainer.scoring import answer_logprobs
-
-if TYPE_CHECKING:
-    from benchmarks.gpu_parts import Bench
+from hardening_trainer.inference.logprobs import answer_logprobs
 
 OFFLOAD = {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}
 MAX_LENGTH = {"LoRA": 1024, "Full": 2048}
@@ -94,8 +91,11 @@ def _steps(bench: Bench, training: Training, stock: bool) -> dict[str, Any]:
         settings = dpo_arguments(job, device, bench.config)
         dtype = weights_dtype(training, device)
         _refuse_what_cannot_fit(bench, training, dtype)
-        make = _stock if stock else _ours
-        trainer, reference_seconds = make(bench, training, bench.model(dtype), settings, pairs, times)
+        trainer: DPOTrainer
+        if stock:
+            trainer, reference_seconds = _stock(bench, training, dtype, settings, pairs, times), None
+        else:
+            trainer, reference_seconds = _ours(bench.model(dtype), training, settings, pairs, times)
         with peak_memory(bench.size.device) as highest:
             trainer.train()
             peak_bytes = highest()
@@ -121,8 +121,8 @@ def _steps(bench: Bench, training: Training, stock: bool) -> dict[str, Any]:
 
 
 def _ours(
-    bench: Bench, training: Training, model: PreTrainedModel, settings: Any, pairs: list[Pair], times: StepTimes
-) -> tuple[Any, float]:
+    model: PreTrainedModel, training: Training, settings: Any, pairs: list[Pair], times: StepTimes
+) -> tuple[CachedReferenceTrainer, float]:
     """The project's trainer, on log-probabilities that its scorer computed before; and seconds a pair that took."""
     started = time.perf_counter()
     answers = [[pair.chosen, pair.rejected] for pair in pairs]
@@ -133,32 +133,31 @@ def _ours(
         for pair, (chosen, rejected) in zip(pairs, references, strict=True)
     ]
     adapter = lora_config(model, training.lora, None) if training.method == "LoRA" else None
-    return CachedReferenceTrainer(model, settings, TokenPairs(rows, 0), _tokenizer(bench), adapter, [times]), seconds
+    return CachedReferenceTrainer(model, settings, TokenPairs(rows, 0), _tokenizer(), adapter, [times]), seconds
 
 
 def _stock(
-    bench: Bench, training: Training, model: PreTrainedModel, settings: Any, pairs: list[Pair], times: StepTimes
-) -> tuple[Any, None]:
+    bench: Bench, training: Training, dtype: torch.dtype, settings: Any, pairs: list[Pair], times: StepTimes
+) -> StockTrainer:
     """TRL's trainer: of all weights, with a second model in memory; of adapters, with them switched off."""
     settings.precompute_ref_log_probs = False
-    lora = training.method == "LoRA"
-    trainer = StockTrainer(
+    lora, model = training.method == "LoRA", bench.model(dtype)
+    return StockTrainer(
         model=model,
-        ref_model=None if lora else bench.model(model.dtype),
+        ref_model=None if lora else bench.model(dtype),
         args=settings,
         train_dataset=Dataset.from_list([_tokens(pair) for pair in pairs]),
-        processing_class=_tokenizer(bench),
+        processing_class=_tokenizer(),
         peft_config=lora_config(model, training.lora, None) if lora else None,
         callbacks=[times],
     )
-    return trainer, None
 
 
 def _tokens(pair: Pair) -> dict[str, Any]:
     return {"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected}
 
 
-def _tokenizer(bench: Bench) -> PreTrainedTokenizerFast:
+def _tokenizer() -> PreTrainedTokenizerFast:
     """One that the trainers ask for a pad token, and nothing else: the pairs are tokens already."""
     words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1}, unk_token="<unk>"))  # noqa: S106  # no password
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")  # noqa: S106
@@ -168,7 +167,7 @@ def _adapters(model: Any, training: Training) -> int | None:
     """Weights of the adapters, which train alone; None where all do."""
     if training.method == "Full":
         return None
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return sum(int(weight.numel()) for weight in model.parameters() if weight.requires_grad)
 
 
 def _refuse_what_cannot_fit(bench: Bench, training: Training, dtype: torch.dtype) -> None:
@@ -180,6 +179,6 @@ def _refuse_what_cannot_fit(bench: Bench, training: Training, dtype: torch.dtype
     free = torch.cuda.mem_get_info()[0]
     if needed > free:
         raise Skipped(
-            f"full training in plain PyTorch needs {needed / 2**30:.0f} GiB before any activation, of which "
-            f"{free / 2**30:.0f} GiB are free, and DeepSpeed, which keeps the optimizer in the host's memory, is not installed"
+            f"full training in plain PyTorch needs {needed / 2**30:.0f} GiB before any activation, and "
+            f"{free / 2**30:.0f} GiB are free: DeepSpeed, if installed, keeps the optimizer in the host's memory"
         )
