@@ -11,8 +11,9 @@ figures of this run, or has a reason instead of a value.
     scoring             plain forward; pairs scored by ours; the same in padded batches of transformers
     sampling            ours; batches of `generate`
     lora, lora_trl      steps of DPO with adapters: ours; stock TRL, which switches them off for its reference
-    full, full_trl      steps of DPO of all weights, the optimizer in the host's memory (DeepSpeed): ours; stock TRL
-                        with its reference model in memory. Without DeepSpeed in plain PyTorch, as `engine` then says
+    full, full_trl      steps of DPO of all weights of half its layers, the optimizer in the host's memory (DeepSpeed):
+                        ours; stock TRL with its reference model in memory. Without DeepSpeed in plain PyTorch, as
+                        `engine` then says. The whole model would fill a host of 128 GiB: `--full-layers 32`
 
 This module imports only the standard library: the rest may lie in `--wheels`, a folder of wheels for the device's
 Python, which is put before the installed packages. `benchmarks/gpu_wheels.sh` fills it.
@@ -198,7 +199,7 @@ def environment(site: Path | None) -> dict[str, str]:
     path = [str(source) for source in SOURCES] + ([str(site)] if site else [])
     inherited = os.environ.get("PYTHONPATH")
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "PYTHONPATH": os.pathsep.join(path + ([inherited] if inherited else [])),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -224,10 +225,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=BUDGETS, default=list(BUDGETS))
     parser.add_argument("--wheels", type=Path, help="folder of wheels for what is not installed")
     parser.add_argument("--engine", choices=("DeepSpeed", "Torch"), help="of full: default DeepSpeed if installed")
+    parser.add_argument(
+        "--full-layers", type=int, help="layers of full's model (default: 16, for the host's sake)"
+    )
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds of the whole run")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "gpu.json")
     given = parser.parse_args(arguments)
-    settings = {"dry_run": given.dry_run, "engine": given.engine}
+    settings = {"dry_run": given.dry_run, "engine": given.engine, "full_layers": given.full_layers}
     with tempfile.TemporaryDirectory() as folder:
         if given.wheels:
             unpack(given.wheels, Path(folder))

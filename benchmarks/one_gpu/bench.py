@@ -66,18 +66,20 @@ class Size:
     steps: int
     """Optimizer steps; the first is not measured."""
     full_steps: int
+    full_layers: int
+    """Layers of the model all of whose weights are trained: its optimizer takes 12 bytes a weight, gradients 4."""
     repeats: int
 
 
 GPU = Size(
     shape=MISTRAL_7B, device="cuda", dtype="bfloat16", prompt=(64, 512), answer=(64, 512), forward=(8, 1024),
     scored_pairs=48, pass_tokens=(2048, 8192), padded_sequences=16, sampled_prompts=48, variants=4, new_tokens=48,
-    step_pairs=4, steps=8, full_steps=3, repeats=2,
+    step_pairs=4, steps=8, full_steps=3, full_layers=16, repeats=2,
 )  # fmt: skip
 DRY = Size(
     shape=TINY, device="cpu", dtype="float32", prompt=(4, 12), answer=(4, 12), forward=(2, 16),
     scored_pairs=4, pass_tokens=(64,), padded_sequences=4, sampled_prompts=3, variants=2, new_tokens=3,
-    step_pairs=2, steps=3, full_steps=3, repeats=1,
+    step_pairs=2, steps=3, full_steps=3, full_layers=1, repeats=1,
 )  # fmt: skip
 
 

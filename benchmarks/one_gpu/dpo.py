@@ -27,8 +27,6 @@ from hardening_trainer.dpo.weights import lora_config
 from hardening_trainer.inference.logprobs import answer_logprobs
 
 OFFLOAD = {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}
-MAX_LENGTH = {"LoRA": 1024, "Full": 2048}
-"""`maxLength` decides whether activations are computed twice: not with adapters, but with all weights."""
 
 
 class StockTrainer(DPOTrainer):
@@ -74,7 +72,7 @@ def _training(bench: Bench, method: str) -> Training:
         method="Full" if method == "Full" else "LoRA",
         gpus_per_node=1 if bench.size.device == "cuda" else 0,
         batch_size=bench.size.step_pairs,
-        max_length=MAX_LENGTH[method],
+        max_length=sum(span[1] for span in (bench.size.prompt, bench.size.answer)),
         deepspeed=DeepSpeed(config=OFFLOAD),
     )
 
@@ -105,6 +103,7 @@ def _steps(bench: Bench, training: Training, stock: bool) -> dict[str, Any]:
     operations = bench.shape.step(total(pairs), _adapters(trainer.model, training)) / number
     return {
         "engine": "DeepSpeed, ZeRO-2, optimizer in the host's memory" if training.engine == "DeepSpeed" else "Torch",
+        "layers": bench.shape.layers,
         "weights": str(dtype),
         "activations_computed_twice": bool(settings.activation_checkpointing),
         "optimizer": str(settings.optim),

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def _sampling(bench: Bench) -> dict[str, Any]:
 def _dpo(bench: Bench, method: str, stock: bool) -> dict[str, Any]:
     from benchmarks.one_gpu.dpo import steps  # noqa: PLC0415  # TRL and datasets, which a device may lack
 
+    if method == "Full":
+        shape = {**bench.size.shape, "num_hidden_layers": bench.size.full_layers}
+        bench = Bench(replace(bench.size, shape=shape), bench.engine)
     return steps(bench, method, stock)
 
 
@@ -45,7 +49,10 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 def record(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A part's figures under `status` done, or why there are none."""
     try:
-        bench = Bench(DRY if settings["dry_run"] else GPU, settings["engine"])
+        size = DRY if settings["dry_run"] else GPU
+        if settings["full_layers"] is not None:
+            size = replace(size, full_layers=settings["full_layers"])
+        bench = Bench(size, settings["engine"])
         done: dict[str, Any] = {"status": "done", "machine": machine(bench.size), **PARTS[part](bench)}
         return done
     except Skipped as reason:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import gpu
 
-SETTINGS = {"dry_run": True, "engine": None}
+SETTINGS = {"dry_run": True, "engine": None, "full_layers": None}
 
 
 def dry_run(output: Path, *parts: str) -> tuple[int, dict[str, Any]]:
@@ -35,6 +35,7 @@ def test_a_dry_run_does_every_part_and_compares_figures_of_the_same_run(tmp_path
     assert ratios["lora: times TRL's step"] == {"value": times, "goal": 1.5, "met": times >= 1.5}
     memory = parts["full"]["peak_bytes"] / parts["full_trl"]["peak_bytes"]
     assert ratios["full: peak memory, of TRL's"] == {"value": memory, "goal": 0.7, "met": memory <= 0.7}
+    assert (parts["lora"]["layers"], parts["full"]["layers"]) == (2, 1)
     assert ratios["lora: MFU"]["value"] is None
     assert "no bfloat16 peak is known for a CPU" in ratios["lora: MFU"]["reason"]
     assert set(result["agreement"]) == {"scoring, padded", "lora, lora_trl", "full, full_trl"}
