@@ -225,9 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=BUDGETS, default=list(BUDGETS))
     parser.add_argument("--wheels", type=Path, help="folder of wheels for what is not installed")
     parser.add_argument("--engine", choices=("DeepSpeed", "Torch"), help="of full: default DeepSpeed if installed")
-    parser.add_argument(
-        "--full-layers", type=int, help="layers of full's model (default: 16, for the host's sake)"
-    )
+    parser.add_argument("--full-layers", type=int, help="layers of full's model (default: 16, for the host's sake)")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds of the whole run")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "gpu.json")
     given = parser.parse_args(arguments)
