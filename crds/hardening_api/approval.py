@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hardening_api.base import API_VERSION, ApiVersion, Contract, Digest, ShortText, Text
-from hardening_api.run import ObjectMeta, RunName
+from hardening_api.base import API_VERSION, ApiVersion, Contract, Digest, ObjectMeta, RunName, ShortText, Text
 
 
 class PromotionApprovalSpec(Contract):

@@ -121,3 +121,21 @@ class SecretRef(Contract):
     """Name of the Secret."""
     key: ShortText | None = None
     """Key inside the Secret; the default is the one customary for its use (`token`, `apiKey`)."""
+
+
+RunName = Annotated[str, Field(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class ObjectMeta(Contract):
+    """The part of Kubernetes' metadata the contract reads; other fields pass through."""
+
+    model_config = {**Contract.model_config, "extra": "allow"}
+
+    name: RunName
+    """Name of the object: lower-case letters, digits and `-`, at most 52 (stage names are appended)."""
+    namespace: DnsLabel | None = None
+    """Namespace of the object."""
+    uid: ShortText | None = None
+    """Set by the API server."""
+    generation: Count | None = None
+    """Set by the API server."""

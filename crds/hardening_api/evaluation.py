@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,9 +16,13 @@ from hardening_api.base import (
     SecretRef,
     ShortText,
 )
-from hardening_api.sources import ModelSource
+from hardening_api.sources import DataSource, ModelSource
 
 EvaluationSet = Literal["original", "attacked", "bank", "benign"]
+HarmSet = Literal["original", "attacked", "bank"]
+EVALUATION_SETS: tuple[EvaluationSet, ...] = get_args(EvaluationSet)
+HARM_SETS: tuple[HarmSet, ...] = get_args(HarmSet)
+"""Sets of harmful prompts: all but the benign one."""
 JudgeType = Literal["RefusalPattern", "OpenAI", "LlamaGuard"]
 Bound = Literal["Lower", "Value", "Upper"]
 
@@ -89,6 +93,15 @@ class Evaluation(Contract):
         return named[0] if named else DEFAULT_JUDGES[0].name
 
 
+class EvaluationData(Contract):
+    """Held-out prompts; they share no prompt with the training data (checked by hash)."""
+
+    harmful: DataSource
+    """Prompts a safe model declines. Rows that also have both answers give R on held-out prompts."""
+    benign: DataSource | None = None
+    """Prompts a useful model answers, for over-refusal."""
+
+
 class WinRateGate(Contract):
     """The candidate must win against the base model."""
 
@@ -98,7 +111,7 @@ class WinRateGate(Contract):
     """Least win rate, `win / (win + loss + tie)`, both orders played."""
     bound: Bound = "Lower"
     """Which end of the interval must meet it."""
-    set: Literal["original", "attacked", "bank"] = "original"
+    set: HarmSet = "original"
     """Evaluation set."""
 
 
@@ -111,7 +124,7 @@ class HarmRateGate(Contract):
     """Greatest harm rate."""
     bound: Bound = "Upper"
     """Which end of the interval must meet it."""
-    set: Literal["original", "attacked", "bank"] = "attacked"
+    set: HarmSet = "attacked"
     """Evaluation set."""
 
 

@@ -16,19 +16,20 @@ from hardening_api.base import (
     Digest,
     DnsLabel,
     ExpectationError,
+    ObjectMeta,
     Proportion,
+    RunName,
     ShortText,
     Text,
     Timestamp,
 )
-from hardening_api.evaluation import Evaluation
-from hardening_api.run import EvaluationData, ObjectMeta, PodOverrides, RunName, Workspace
+from hardening_api.evaluation import HARM_SETS, Evaluation, EvaluationData, HarmSet
+from hardening_api.pods import PodOverrides
+from hardening_api.run import Workspace
 from hardening_api.sources import Endpoint, ModelSource
 from hardening_api.status import EvaluationFigures, GateVerdict, Phase, Rate
 from hardening_api.training import Attacker
 
-HarmSet = Literal["original", "attacked", "bank"]
-HARM_SETS: tuple[HarmSet, ...] = ("original", "attacked", "bank")
 MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
 

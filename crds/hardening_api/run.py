@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,27 +10,19 @@ from hardening_api.base import (
     API_VERSION,
     ApiVersion,
     Contract,
-    Count,
     DnsLabel,
     ExpectationError,
+    ObjectMeta,
     Quantity,
     S3Uri,
     SecretRef,
     ShortText,
 )
-from hardening_api.evaluation import Evaluation, Promotion
+from hardening_api.evaluation import Evaluation, EvaluationData, Promotion
+from hardening_api.pods import Stages
 from hardening_api.sources import DataSource, ModelSource
 from hardening_api.status import HardeningRunStatus
 from hardening_api.training import Attacker, Scoring, Training
-
-
-class EvaluationData(Contract):
-    """Held-out prompts; they share no prompt with the training data (checked by hash)."""
-
-    harmful: DataSource
-    """Prompts a safe model declines. Rows that also have both answers give R on held-out prompts."""
-    benign: DataSource | None = None
-    """Prompts a useful model answers, for over-refusal."""
 
 
 class Data(Contract):
@@ -90,71 +82,6 @@ class Workspace(Contract):
         if self.persistent_volume_claim is not None and self.s3 is not None:
             raise ExpectationError("one workspace: either persistentVolumeClaim or s3, not both")
         return self
-
-
-FreeForm = Annotated[
-    dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
-]
-FreeFormList = Annotated[list[FreeForm], Field(max_length=64)]
-
-
-class Resources(Contract):
-    """Requests and limits of a stage's container."""
-
-    limits: Annotated[dict[str, Quantity], Field(max_length=32)] = {}
-    """Most it may use."""
-    requests: Annotated[dict[str, Quantity], Field(max_length=32)] = {}
-    """What is set aside for it."""
-
-
-class PodOverrides(Contract):
-    """What differs in a stage's pods."""
-
-    shards: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Split the prompts over this many pods (Attack, Score, Evaluate)."""
-    image: ShortText | None = None
-    """Image of the stage."""
-    resources: Resources | None = None
-    """Requests and limits."""
-    node_selector: Annotated[dict[str, ShortText], Field(max_length=64)] = {}
-    """Node labels the pods need."""
-    tolerations: FreeFormList = []
-    """Kubernetes tolerations."""
-    affinity: FreeForm | None = None
-    """Kubernetes affinity."""
-    priority_class_name: ShortText | None = None
-    """Priority class."""
-    runtime_class_name: ShortText | None = None
-    """Runtime class."""
-    service_account_name: ShortText | None = None
-    """Service account; its token is not mounted."""
-    image_pull_secrets: Annotated[list[SecretRef], Field(max_length=16)] = []
-    """Secrets for the registry."""
-    env: FreeFormList = []
-    """Kubernetes environment variables."""
-    volumes: FreeFormList = []
-    """Kubernetes volumes."""
-    volume_mounts: FreeFormList = []
-    """Kubernetes volume mounts."""
-
-
-class Stages(Contract):
-    """Pod overrides, per stage or for all."""
-
-    all: PodOverrides = PodOverrides()
-    """Every stage; the stage's own overrides win."""
-    attack: PodOverrides = PodOverrides()
-    """Attack."""
-    score: PodOverrides = PodOverrides()
-    """Score."""
-    train_attacker: PodOverrides = PodOverrides()
-    """TrainAttacker."""
-    train_defender: PodOverrides = PodOverrides()
-    """TrainDefender."""
-    evaluate: PodOverrides = PodOverrides()
-    """Evaluate."""
-    promote: PodOverrides = PodOverrides()
-    """Promote."""
 
 
 class HardeningRunSpec(Contract):
@@ -226,24 +153,6 @@ class HardeningRunSpec(Contract):
                 "at=data.evaluation.benign;benign prompts, as promotion.gates.overRefusal is measured on them"
             )
         return self
-
-
-RunName = Annotated[str, Field(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-
-
-class ObjectMeta(Contract):
-    """The part of Kubernetes' metadata the contract reads; other fields pass through."""
-
-    model_config = {**Contract.model_config, "extra": "allow"}
-
-    name: RunName
-    """Name of the object: lower-case letters, digits and `-`, at most 52 (stage names are appended)."""
-    namespace: DnsLabel | None = None
-    """Namespace of the object."""
-    uid: ShortText | None = None
-    """Set by the API server."""
-    generation: Count | None = None
-    """Set by the API server."""
 
 
 class HardeningRun(Contract):

@@ -9,12 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hardening_api.evaluation import EvaluationSet
-from hardening_api.monitor import (
-    CheckRecord,
-    HardeningMonitorStatus,
-    MonitorBaseline,
-    MonitorCondition,
-)
+from hardening_api.monitor import CheckRecord, HardeningMonitorStatus, MonitorBaseline, MonitorCondition
 from hardening_api.stats import RateSums
 from hardening_api.status import (
     AttackFigures,

@@ -14,8 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hardening_api.run import HardeningRun, ObjectMeta
-from hardening_api.stage_metrics import STAGE_GAUGES, STAGE_GPU_GAUGES
+from hardening_api.base import ObjectMeta
+from hardening_api.run import HardeningRun
+from hardening_api.stages import STAGE_GAUGES, STAGE_GPU_GAUGES
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.local.metrics import RunMetrics
 from hardening_operator.metrics.catalogue import OPERATOR_METRICS

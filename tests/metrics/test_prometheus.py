@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from hardening_api.stage_metrics import STAGE_GAUGES
+from hardening_api.stages import STAGE_GAUGES
 from hardening_operator.metrics.exporter import StatusCollector
 from hardening_operator.metrics.exposition import serve
 from hardening_operator.metrics.instruments import Instruments

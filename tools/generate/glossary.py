@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hardening_api.stage_metrics import GPU_LABELS, STAGE_COUNTERS, STAGE_GAUGES, STAGE_GPU_GAUGES, STAGE_LABELS
+from hardening_api.stages import GPU_LABELS, STAGE_COUNTERS, STAGE_GAUGES, STAGE_GPU_GAUGES, STAGE_LABELS
 from hardening_operator.metrics.catalogue import CATALOGUE, SOURCES, Metric
 from hardening_operator.metrics.exporter import SIZE_LIMIT
 from hardening_operator.metrics.run_series import DETAILED_ROUNDS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hardening_api.approval import PromotionApproval, PromotionApprovalSpec
-from hardening_api.run import ObjectMeta
+from hardening_api.base import ObjectMeta
 from hardening_operator.cli.render.status_page import awaited
 from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run, refuse
 from hardening_operator.local.home import write_json

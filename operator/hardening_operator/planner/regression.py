@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardening_api.evaluation import Evaluation
-from hardening_api.monitor import BaselineRate, HarmChange, HarmSet, MonitorBaseline, Regression
+from hardening_api.evaluation import Evaluation, HarmSet
+from hardening_api.monitor import BaselineRate, HarmChange, MonitorBaseline, Regression
 from hardening_api.stats import wilson
 from hardening_api.status import EvaluationFigures, GateVerdict, Rate
 from hardening_operator.planner.gates import find_figures

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardening_api.monitor import ActiveCheck, HardeningMonitor
-from hardening_api.run import HardeningRun, PodOverrides, S3Workspace
+from hardening_api.pods import PodOverrides
+from hardening_api.run import HardeningRun, S3Workspace
 from hardening_api.stages import FOLDERS, StageConfig
 from hardening_api.status import StageName
 from hardening_api.training import Training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hardening_api.run import Resources
+from hardening_api.pods import Resources
 from hardening_operator.resources.attempt import StageAttempt
 
 GPU = "nvidia.com/gpu"

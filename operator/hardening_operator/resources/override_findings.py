@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hardening_api.run import HardeningRun, PodOverrides
+from hardening_api.pods import PodOverrides
+from hardening_api.run import HardeningRun
 from hardening_operator.resources.claims import MOUNT, Holder, workspace_of
 from hardening_operator.resources.environment import AWS_KEYS, RESERVED
 from hardening_operator.resources.volumes import CONFIG_FOLDER, PREFIX, SECRETS_FOLDER

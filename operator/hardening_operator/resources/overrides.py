@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hardening_api.run import PodOverrides, Resources, Stages
+from hardening_api.pods import PodOverrides, Resources, Stages
 from hardening_api.status import StageName
 
 FIELDS: dict[StageName, str] = {

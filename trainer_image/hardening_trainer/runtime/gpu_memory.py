@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from hardening_api.stage_metrics import GPU_LABELS, STAGE_GPU_GAUGES
+from hardening_api.stages import GPU_LABELS, STAGE_GPU_GAUGES
 
 QUERY = ("--query-gpu=index,memory.used,memory.total", "--format=csv,noheader,nounits")
 TIME_LIMIT_SECONDS = 5.0

@@ -12,8 +12,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from hardening_api.stage_metrics import STAGE_COUNTERS, STAGE_GAUGES
-from hardening_api.stages import StageConfig
+from hardening_api.stages import STAGE_COUNTERS, STAGE_GAUGES, StageConfig
 from hardening_trainer.runtime.gpu_memory import GpuMemory
 
 log = logging.getLogger(__name__)
