@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
+DISTRIBUTIONS := crds operator trainer_image
+DISTRIBUTED := hardening-api hardening-operator hardening-trainer
 PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate
 
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
 IMAGE_PREFIX ?=
-IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' pyproject.toml)
+IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' operator/pyproject.toml)
 IMAGE_BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --isolation chroot)
 IMAGE_FLAGS ?=
 IMAGE_BUILD = $(IMAGE_BUILDER) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_FLAGS)
@@ -26,18 +28,19 @@ help: ## Show this list
 
 setup: $(READY) ## Make the virtual environment
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 venv is missing: apt-get install python3-venv"; exit 2; }
 	@$(BIN)/python -m ensurepip -q 2>/dev/null; $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps $(DISTRIBUTIONS:%=-e ./%)
 	@touch $(READY)
 
-lint: $(READY) ## Style, types, import rules, generated files
+lint: $(READY) ## Style, types, import rules, declared dependencies, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
+	for distribution in $(DISTRIBUTIONS); do (cd $$distribution && ../$(BIN)/deptry .) || exit 1; done
 	$(BIN)/python -m tools.generate --check
 
 format: $(READY) ## Format the code
@@ -85,8 +88,9 @@ gpu-wheels: $(READY) ## Wheels that a GPU machine's Python may lack, into .gpu-w
 gpu-bench: ## Benchmarks of one GPU, at most 8 minutes
 	$(GPU_PYTHON) benchmarks/gpu.py $(if $(wildcard $(GPU_WHEELS)/*.whl),--wheels $(GPU_WHEELS)) $(GPU_FLAGS)
 
-lock: ## Resolve requirements.lock anew
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench pyproject.toml -o requirements.lock
+lock: ## Resolve requirements.lock again, for all distributions and groups
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --group dev --group bench --group image \
+		$(DISTRIBUTED:%=--no-emit-package %) -o requirements.lock
 
 clean: ## Remove the virtual environment and caches, keep runs/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

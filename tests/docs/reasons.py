@@ -17,7 +17,7 @@ MONITORS = [
     for name in (
         *(f"planner/{part}.py" for part in ("monitor", "monitor_status", "monitor_types", "regression", "baseline")),
         *(f"planner/{part}.py" for part in ("schedule", "check_config", "rerun")),
-        "controller/check_jobs.py",
+        "controller/monitor_reconciler.py",
         "local/monitor.py",
     )
 ]

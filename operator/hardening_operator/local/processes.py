@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from hardening_api.stages import FOLDERS, StageConfig
 from hardening_operator.local.cores import Cores, Load, busy_cores, find_cores, usable_cores
-from hardening_operator.local.home import read_json, write_json
+from hardening_operator.local.home import HomeError, read_json, write_json
 
 THREADS = "OMP_NUM_THREADS"
 PR_SET_PDEATHSIG = 1
@@ -21,10 +22,20 @@ LIBC = ctypes.CDLL(None)
 """Loaded here: between fork and exec a process may not load anything when it has threads (those of `/metrics`)."""
 
 
+def require_trainer() -> None:
+    """Check that stages can run here. Raises HomeError when their package is not installed."""
+    if importlib.util.find_spec("hardening_trainer") is None:
+        raise HomeError("models cannot run here without hardening-trainer: pip install hardening-trainer")
+
+
 class Processes:
-    """The stage processes this runner started, and those an earlier one left behind."""
+    """The stage processes this runner started, and those an earlier one left behind.
+
+    Raises HomeError when the trainer is not installed.
+    """
 
     def __init__(self, environment: Mapping[str, str], load: Load = busy_cores) -> None:
+        require_trainer()
         self._environment, self._load = dict(environment), load
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 

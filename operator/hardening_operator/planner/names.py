@@ -42,7 +42,7 @@ LONGEST_JOB = 52
 STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
 
 
-def child_name(run_name: str, key: StageKey, attempt: int) -> str:
+def stage_job_name(run_name: str, key: StageKey, attempt: int) -> str:
     """Return the name of a stage attempt's Job and of what goes with it; at most 52 characters."""
     return _fitted(run_name, f"-r{key.round}-{FOLDERS[key.stage]}{_again(attempt)}")
 
