@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 DISTRIBUTIONS := crds operator trainer_image
-DISTRIBUTED := hardening-api hardening-operator hardening-trainer
 PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate
 
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
@@ -14,6 +13,10 @@ IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' operator/pyproj
 IMAGE_BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --isolation chroot)
 IMAGE_FLAGS ?=
 IMAGE_BUILD = $(IMAGE_BUILDER) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_FLAGS)
+
+# The locks name no package index, and of this workspace only what it asks for.
+LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	--no-emit-package hardening-api --no-emit-package hardening-operator --no-emit-package hardening-trainer
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
@@ -88,9 +91,10 @@ gpu-wheels: $(READY) ## Wheels that a GPU machine's Python may lack, into .gpu-w
 gpu-bench: ## Benchmarks of one GPU, at most 8 minutes
 	$(GPU_PYTHON) benchmarks/gpu.py $(if $(wildcard $(GPU_WHEELS)/*.whl),--wheels $(GPU_WHEELS)) $(GPU_FLAGS)
 
-lock: ## Resolve requirements.lock again, for all distributions and groups
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --group dev --group bench --group image \
-		$(DISTRIBUTED:%=--no-emit-package %) -o requirements.lock
+lock: ## Resolve requirements.lock again, for all distributions and groups, and those of the images from it
+	$(LOCK) --group dev --group bench --group image -o requirements.lock
+	$(LOCK) --no-annotate operator/pyproject.toml --constraint requirements.lock -o operator/requirements.lock
+	$(LOCK) --no-annotate trainer_image/pyproject.toml --extra demo --constraint requirements.lock -o trainer_image/requirements.lock
 
 clean: ## Remove the virtual environment and caches, keep runs/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Fill a folder with wheels that benchmarks/gpu.py needs beside torch, accelerate and pyarrow, in requirements.lock's versions:
 #     benchmarks/gpu_wheels.sh [FOLDER]        default: .gpu-wheels
-# PYTHON is the interpreter that downloads, GPU_PYTHON the device's version, GPU_PLATFORMS what its wheels may be built for.
+# PYTHON is the interpreter that downloads, GPU_PYTHON_VERSION the device's, GPU_PLATFORMS what its wheels may be built for.
 set -eu
 cd "$(dirname "$0")/.."
 folder=${1:-.gpu-wheels}
 python=${PYTHON:-.venv/bin/python}
-gpu_python=${GPU_PYTHON:-3.12}
+gpu_python=${GPU_PYTHON_VERSION:-3.12}
 platforms=${GPU_PLATFORMS:-manylinux_2_28_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64}
 limit_mib=${GPU_WHEELS_MIB:-60}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -45,6 +46,13 @@ def _requirements(name: str, extra: str) -> list[Requirement]:
         lines = requires(name) or []
     needed = [Requirement(line) for line in lines]
     return [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
+
+
+def locked(lock: Path) -> dict[str, str]:
+    """Return the text of every package's entry in ``lock`` by its name, without comments and markers."""
+    entries = re.split(r"\n(?=[a-z0-9])", "\n" + re.sub(r"\n\s*#.*", "", lock.read_text()))
+    found = [re.match(r"([a-z0-9-]+)(==\S+)[^\\]*((?s:.*))", entry) for entry in entries]
+    return {entry[1]: entry[2] + entry[3].rstrip() for entry in found if entry}
 
 
 def built_wheel(folder: str, target: Path) -> Path:

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from hardening_operator.controller.apply import RefusedError, apply_owned, together
+from hardening_operator.controller.owned import NameTakenError, RefusedError, create_owned, together
 from hardening_operator.controller.runtime.api import Api
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
 from hardening_operator.controller.runtime.views import JobView, PodView, Task, job_view
-from hardening_operator.planner.types import Failure
+from hardening_operator.planner.types import Failure, Wait
 
 WAIT_SECONDS = 2.0
 """How long to wait before looking again whether an earlier attempt has ended."""
 LINGERING = timedelta(minutes=5)
 """For so long the pods of a Job that has ended keep the next attempt waiting; a pod on a lost node never goes."""
+FIRST_RETRY, LONGEST_RETRY = 2.0, 30.0
+"""Seconds before an attempt that could not be created is tried again."""
 
 Attempt = tuple[Task, int]
 """A stage or check, and the number of the attempt at it, from 1."""
@@ -51,6 +53,15 @@ class WantedJob:
     """Whether to create the Job; else only what a Job that exists still lacks."""
 
 
+@dataclass(frozen=True)
+class _Blocked:
+    """An attempt that cannot be created for now."""
+
+    wait: Wait
+    tries: int
+    due: datetime
+
+
 @dataclass
 class _Kept:
     """What is remembered of one run or monitor."""
@@ -61,6 +72,7 @@ class _Kept:
     """Uids of Jobs that have all their objects."""
     deleted: set[str] = field(default_factory=set)
     rejected: dict[Attempt, Failure] = field(default_factory=dict)
+    blocked: dict[Attempt, _Blocked] = field(default_factory=dict)
 
     def forget_gone(self, jobs: Iterable[JobView], current: Collection[Attempt]) -> None:
         """Forget Jobs that are gone, and refusals of attempts that are not current any more."""
@@ -68,6 +80,15 @@ class _Kept:
         self.complete &= uids
         self.deleted &= uids
         self.rejected = {attempt: failure for attempt, failure in self.rejected.items() if attempt in current}
+        self.blocked = {attempt: blocked for attempt, blocked in self.blocked.items() if attempt in current}
+
+    def blocks(self, attempt: Attempt, wait: Wait, now: datetime) -> float:
+        """Remember why an attempt cannot be created; return when to look again: at once when that is news."""
+        before = self.blocked.get(attempt)
+        tries = before.tries + 1 if before is not None else 0
+        due = now + timedelta(seconds=min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(tries, 10)))
+        self.blocked[attempt] = _Blocked(wait, tries, due)
+        return 0.0 if before is None or before.wait != wait else (due - now).total_seconds()
 
 
 class JobKeeper:
@@ -81,6 +102,10 @@ class JobKeeper:
     def rejected(self, uid: str) -> Mapping[Attempt, Failure]:
         """Return the attempts of an owner whose objects the API server refused."""
         return self._of(uid).rejected
+
+    def waits(self, uid: str) -> Mapping[Attempt, Wait]:
+        """Return the attempts of an owner that cannot be created for now, and why."""
+        return {attempt: blocked.wait for attempt, blocked in self._of(uid).blocked.items()}
 
     def forget(self, uid: str) -> None:
         """Forget an owner that is gone."""
@@ -100,45 +125,50 @@ class JobKeeper:
             if job.uid not in kept.deleted:
                 await self._api.delete("Job", key.namespace, job.name, job.uid)
                 kept.deleted.add(job.uid)
-        waits: list[float] = []
+        waits: list[float | None] = []
         due: list[tuple[WantedJob, JobView | None]] = []
         for want in wanted:
             present = _present(uid, want, jobs)
             if _has_all(want, present, kept):
                 continue
-            if present is None and self._in_the_way(uid, want, jobs, self._cache.pods(key), now):
+            blocked = kept.blocked.get(want.attempt)
+            if blocked is not None and now < blocked.due:
+                waits.append((blocked.due - now).total_seconds())
+            elif present is None and self._in_the_way(uid, want, jobs, self._cache.pods(key), now):
                 waits.append(WAIT_SECONDS)
             else:
                 due.append((want, present))
-        made = await together(*(self._make(key, uid, want, present) for want, present in due))
-        return min((*waits, *(0.0 for well in made if not well)), default=None)
+        waits += await together(*(self._make(key, uid, want, present, now) for want, present in due))
+        return min((wait for wait in waits if wait is not None), default=None)
 
-    async def _make(self, key: Key, uid: str, want: WantedJob, present: JobView | None) -> bool:
-        """Create what an attempt lacks; return False when the API server refuses some of it, which is remembered."""
+    async def _make(self, key: Key, uid: str, want: WantedJob, present: JobView | None, now: datetime) -> float | None:
+        """Create what an attempt lacks; return when to look again if something is in the way, which is remembered."""
         kept = self._of(uid)
         try:
             objects = want.build()
-            job_uid = present.uid if present is not None else await self._create(key, uid, objects)
+            job_uid = present.uid if present is not None else await self._create_job(key, uid, objects)
             for document in objects.after(job_uid):
-                await apply_owned(self._api, document, job_uid)
+                await create_owned(self._api, document)
+        except NameTakenError as taken:
+            return kept.blocks(want.attempt, Wait("NameTaken", str(taken)), now)
         except (RefusedError, ValueError) as refusal:
             again = "start a new run" if key.kind == RUN else "the next check tries again"
             text = f"{refusal}: correct the spec, the quota or the permission it names, then {again}"
             kept.rejected[want.attempt] = Failure(None, "CreateRejected", text, fatal=True)
-            return False
+            return 0.0
         kept.complete.add(job_uid)
-        return True
+        return None if kept.blocked.pop(want.attempt, None) is None else 0.0
 
-    async def _create(self, key: Key, uid: str, objects: JobObjects) -> str:
+    async def _create_job(self, key: Key, uid: str, objects: JobObjects) -> str:
         """Create a Job after all that its pods need; return its uid."""
         kept = self._of(uid)
         shared = () if kept.prepared else objects.shared
         # What does not need one another is created at the same time: a stage waits for two calls and not for all.
-        await together(*(apply_owned(self._api, document, uid) for document in (*shared, *objects.before)))
+        await together(*(create_owned(self._api, document) for document in (*shared, *objects.before)))
         kept.prepared = True
-        made = job_view(await apply_owned(self._api, objects.job, uid))
+        made = job_view(await create_owned(self._api, objects.job))
         if made is None or made.owner_uid != uid:
-            raise RefusedError(f"Job {objects.job['metadata']['name']} is another's")
+            raise RefusedError(f"Job {objects.job['metadata']['name']} came back without its owner or its labels")
         self._cache.applied_job(key, made)
         return made.uid
 

@@ -12,21 +12,22 @@ from pydantic import ValidationError
 from hardening_api.monitor import ActiveCheck, HardeningMonitor, HardeningMonitorStatus
 from hardening_api.run import HardeningRun
 from hardening_api.validation import validate_as
-from hardening_operator.controller.apply import REFUSALS
 from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
 from hardening_operator.controller.observe import observe_checks
+from hardening_operator.controller.owned import REFUSALS
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api, ApiError
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
-from hardening_operator.controller.runtime.views import ResourceView
+from hardening_operator.controller.runtime.views import ResourceView, resource_view
 from hardening_operator.planner.check_config import check_config
 from hardening_operator.planner.conditions import shortened
 from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_status import refused_status
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved, RerunStart
+from hardening_operator.planner.names import MONITOR_LABEL, MONITOR_UID_LABEL
 from hardening_operator.planner.rerun import build_rerun
-from hardening_operator.planner.types import Event
+from hardening_operator.planner.types import Event, Wait
 from hardening_operator.resources import (
     check_attempt,
     check_objects,
@@ -71,7 +72,9 @@ class MonitorReconciler(Reconciler):
             return await self.refuse(resource, status, refused, message, now)
 
         runs = self._runs(resource.namespace, monitor, status)
-        observed = MonitorObserved(self._checks(resource, now), runs, generation=generation)
+        observed = MonitorObserved(
+            self._checks(resource, now), runs, generation=generation, wait=self._wait(resource, status)
+        )
         decision = plan_monitor(monitor, status, observed, now)
         changed = decision.status != status
         if changed:
@@ -119,15 +122,23 @@ class MonitorReconciler(Reconciler):
         shared = monitor_objects(monitor, self._settings)
         return JobObjects(job(attempt), shared, after=partial(check_objects, attempt))
 
+    def _wait(self, monitor: ResourceView, status: HardeningMonitorStatus) -> Wait | None:
+        if status.active is None:
+            return None
+        return self._jobs.waits(monitor.uid).get((status.active.name, status.active.attempt))
+
     def _runs(
         self, namespace: str, monitor: HardeningMonitor, status: HardeningMonitorStatus
     ) -> dict[str, HardeningRun]:
         """Return the run that a monitor names and the reruns it created, with their status, where they exist."""
         names = [monitor.spec.run, *(record.name for record in status.reruns)]
+        known = {record.name for record in status.reruns if record.phase is not None}
         found = {}
         for name in dict.fromkeys(name for name in names if name is not None):
             run = self._cache.resource(Key(RUN, namespace, name))
-            readable = _readable(run) if run is not None and not run.deleting else None
+            if run is None or run.deleting or not (name == monitor.spec.run or _created(monitor, run, name in known)):
+                continue
+            readable = _readable(run)
             if readable is not None:
                 found[name] = readable
         return found
@@ -144,18 +155,28 @@ class MonitorReconciler(Reconciler):
         return TRY_AGAIN_SECONDS
 
     async def _create_rerun(self, monitor: HardeningMonitor, start: RerunStart) -> Event | None:
-        """Create a rerun; return an event when the API server refuses it. One that exists is left as it is."""
+        """Create a rerun; return an event when it cannot be. One that exists is left as it is."""
         source = start.source
         workspace = shared_workspace(source, self._settings)
         document = build_rerun(start, monitor.metadata.name, workspace_url(source), workspace)
+        document["metadata"]["labels"][MONITOR_UID_LABEL] = monitor.metadata.uid
         try:
-            await self._api.create(document)
+            if await self._api.create(document) is not None:
+                return None
         except ApiError as error:
             if error.status not in REFUSALS:
                 raise
             text = f"the API server refused HardeningRun {start.rerun.name}: {error.message}"
             return Event("Warning", "RerunRejected", text)
-        return None
+        namespace = document["metadata"]["namespace"]
+        existing = await self._api.get(RUN, namespace, start.rerun.name)
+        if existing is None or _created(monitor, resource_view(existing), known=False):
+            return None
+        text = (
+            f"HardeningRun {start.rerun.name} in namespace {namespace} was not created by this monitor and was left as "
+            "it is: delete it, and the rerun is created by itself"
+        )
+        return Event("Warning", "RerunRejected", text)
 
 
 def accepted(resource: ResourceView) -> tuple[HardeningMonitor | None, list[str]]:
@@ -166,6 +187,17 @@ def accepted(resource: ResourceView) -> tuple[HardeningMonitor | None, list[str]
         return None, [str(error) for error in found]
     faults = monitor_problems(found)
     return (found, []) if not faults else (None, faults)
+
+
+def _created(monitor: HardeningMonitor, run: ResourceView, known: bool) -> bool:
+    """Tell whether a monitor created a run: its labels have the monitor's name and uid.
+
+    Runs that earlier versions created lack the uid; those are ``known`` from the monitor's status.
+    """
+    labels = run.document["metadata"].get("labels") or {}
+    uid = labels.get(MONITOR_UID_LABEL)
+    own = uid == monitor.metadata.uid or (uid is None and known)
+    return own and labels.get(MONITOR_LABEL) == monitor.metadata.name
 
 
 def _readable(run: ResourceView) -> HardeningRun | None:

@@ -22,7 +22,7 @@ from hardening_operator.controller.progress import Measured, published
 from hardening_operator.controller.runtime.views import ApprovalView, JobView, PodView, ResourceView
 from hardening_operator.planner.monitor_types import CheckObservation
 from hardening_operator.planner.stage_configs import TRAININGS
-from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
+from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation, Wait
 from hardening_operator.settings import OperatorSettings
 
 PATIENCE = timedelta(seconds=15)
@@ -41,6 +41,8 @@ class Seen:
     """What running pods say, by uid."""
     rejected: Mapping[Attempt, Failure] = field(default_factory=dict)
     """Attempts whose objects the API server refused."""
+    waits: Mapping[Attempt, Wait] = field(default_factory=dict)
+    """Attempts that cannot be created for now."""
 
     @property
     def generation(self) -> int | None:
@@ -65,7 +67,8 @@ def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: Ope
             found = observe_attempt(job, pods, now, settings)
             going_on = found.state == "Running" and not (job.deleting or job.finished)
             stages[job.key] = replace(found, progress=_progress(job, pods, seen, status)) if going_on else found
-    return Observed(stages, _approval(seen.approvals, status), seen.generation)
+    waits = {key: wait for (key, _), wait in seen.waits.items() if isinstance(key, StageKey)}
+    return Observed(stages, _approval(seen.approvals, status), seen.generation, waits)
 
 
 def observe_checks(

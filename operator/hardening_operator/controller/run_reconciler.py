@@ -94,6 +94,7 @@ class RunReconciler(Reconciler):
             self._cache.approvals(key),
             self._progress,
             self._jobs.rejected(run.uid),
+            self._jobs.waits(run.uid),
         )
 
 
