@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hardening_api.base import Contract, Count, Digest, Proportion, ShortText, Text, Timestamp
 from hardening_api.evaluation import EvaluationSet
+from hardening_api.training import Role
 
 Phase = Literal["Pending", "Running", "Suspended", "AwaitingApproval", "Promoting", "Promoted", "NotPromoted", "Failed"]
 TERMINAL_PHASES: frozenset[Phase] = frozenset({"Promoted", "NotPromoted", "Failed"})
@@ -155,7 +156,7 @@ class StageStatus(Contract):
 class TrainingFigures(Contract):
     """What one DPO training reported."""
 
-    role: Literal["attacker", "defender"]
+    role: Role
     """Who was trained."""
     pairs: Count
     """Pairs trained on."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from hardening_api.stages import FOLDERS, StageConfig
+from hardening_api.stages import STAGES, StageConfig
 from hardening_operator.local.cores import Cores, Load, busy_cores, find_cores, usable_cores
 from hardening_operator.local.home import HomeError, read_json, write_json
 
@@ -47,7 +47,7 @@ class Processes:
         """Start the stage of ``config`` in ``folder``, with ``threads`` for its arithmetic unless the user chose."""
         write_json(folder / "stage.json", config.to_document())
         command = [
-            *(sys.executable, "-m", "hardening_trainer", FOLDERS[config.stage]),
+            *(sys.executable, "-m", "hardening_trainer", STAGES[config.stage].folder),
             *("--config", str(folder / "stage.json"), "--result", str(folder / "result.json")),
         ]
         environment = {THREADS: str(threads), **self._environment, "PYTHONUNBUFFERED": "1"}

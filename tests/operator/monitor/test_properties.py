@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hardening_api.monitor import HardeningMonitorStatus
@@ -59,8 +59,21 @@ def happen(world: World, what: str) -> None:
         world.now += {"wait": timedelta(minutes=17), "day": timedelta(days=1)}.get(what, timedelta(hours=-3))
 
 
+EVERY_HOUR = {
+    "schedule": "0 * * * *",
+    "timeZone": "Etc/UTC",
+    "historyLimit": 1,
+    "onRegression": "Alert",
+    "rerun": {"maxReruns": 1, "coolDownSeconds": 0},
+    "regression": {"consecutive": 1},
+}
+GIVEN_UP = EVERY_HOUR | {"concurrencyPolicy": "Forbid", "activeDeadlineSeconds": 5400}
+REPLACED = EVERY_HOUR | {"concurrencyPolicy": "Replace"}
+
+
 @settings(max_examples=60, deadline=None)
 @given(spec=Specs, happenings=Happenings)
+@example(spec=GIVEN_UP, happenings=["wait", "day", "day"])
 def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str]) -> None:
     world = World(monitor_of(**spec))
     for what in happenings:
@@ -84,6 +97,7 @@ def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[
 
 @settings(max_examples=40, deadline=None)
 @given(spec=Specs, happenings=Happenings)
+@example(spec=REPLACED, happenings=["wait", "wait", "wait", "gone", "asked", "wait", "back"])
 def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], happenings: list[str]) -> None:
     world = World(monitor_of(**spec))
     for what in happenings:
