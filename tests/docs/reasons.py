@@ -71,7 +71,7 @@ def _operator_reasons(tree: ast.Module) -> Iterator[str]:
                 yield from _texts(_argument(node, 1))
             case ast.Call(func=ast.Attribute(attr="end"), args=[ast.Constant(value="Failed"), _, reason, *_]):
                 yield from _texts(reason)
-            case ast.Assign(targets=[ast.Attribute(attr="failure")], value=ast.Tuple(elts=[reason, *_])):
+            case ast.Assign(targets=[ast.Attribute(attr="failure")], value=ast.Call(args=[reason, *_])):
                 yield from _texts(reason)
 
 
@@ -86,7 +86,7 @@ def _waiting_reasons(tree: ast.Module) -> Iterator[str]:
                 yield from _texts(reason)
             case ast.Call(func=ast.Attribute(attr="end"), args=[ast.Constant(value="NotPromoted"), _, reason, *_]):
                 yield from _texts(reason)
-            case ast.Assign(targets=[ast.Attribute(attr="why")], value=ast.Tuple(elts=[reason, *_])):
+            case ast.Assign(targets=[ast.Attribute(attr="why")], value=ast.Call(args=[reason, *_])):
                 yield from _texts(reason)
 
 
