@@ -1,4 +1,4 @@
-"""What the operator is told by its environment; the Helm chart sets every variable."""
+"""The operator's settings, read from its environment; the Helm chart sets every variable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OperatorSettings:
     image_pull_secrets: tuple[str, ...] = ()
     """Secrets for the registry of the trainer image, in each run's namespace."""
     lease_name: str = "hardening-operator"
-    """Lease that tells the leader from the standby."""
+    """Lease that makes one operator the leader."""
     leader_election: bool = True
     """Off for a single process on a developer's machine."""
     metrics_port: int = 8080

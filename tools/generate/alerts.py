@@ -31,7 +31,7 @@ class Alert:
     wait: str = "0m"
     """How long it must hold before it fires."""
     linger: str = "5m"
-    """How long it goes on firing when it no longer holds: a failover or restart of the operator, which takes its series
+    """How long it keeps firing when it no longer holds: a failover or restart of the operator, which takes its series
     away for less than that, resolves nothing."""
     threshold: float | None = None
 
@@ -205,7 +205,7 @@ ALERTS = (
         wait="5m",
         linger="0m",
         summary="The hardening operator is down",
-        description="No operator leads: runs and monitors stand still. Running stages go on and save.",
+        description="No operator leads: runs and monitors stand still. Running stages continue and save.",
         expression="absent(hardening_operator_leader == 1)",
     ),
 )

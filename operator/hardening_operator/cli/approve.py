@@ -74,7 +74,7 @@ def _write_record(folder: Path, digest: str, decision: Decision, approver: str) 
     name = approver or getpass.getuser()
     record = {"digest": digest, "decision": decision, "approver": name, "time": datetime.now(UTC).isoformat()}
     write_json(folder / "approval.json", record)
-    typer.echo(f"{decision} by {name}. Go on with the same `hardening run` command.")
+    typer.echo(f"{decision} by {name}. To continue, rerun the same `hardening run` command.")
 
 
 def _write_approval(subject: Subject, cluster: Cluster, digest: str, decision: Decision, reason: str | None) -> None:

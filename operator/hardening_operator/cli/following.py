@@ -28,7 +28,7 @@ def follow_to_the_end(called: typer.Context, first: Subject, plain: bool, timeou
         with view_type(console, title) as view:
             last = _follow(called, first, view, timeout)
     except KeyboardInterrupt:
-        console.print(f"The run goes on in the cluster. Watch again: {first.command('watch')}", soft_wrap=True)
+        console.print(f"The run continues in the cluster. Watch again: {first.command('watch')}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except TimedOut:
         console.print(f"Still not at rest. Watch again: {first.command('watch')}", soft_wrap=True)
@@ -67,7 +67,7 @@ def _follow(called: typer.Context, first: Subject, view: Any, timeout: float | N
 
 
 def at_rest(subject: Subject) -> bool:
-    """Tell whether nothing will happen to the run by itself: it has ended, is suspended, or waits for a person.
+    """Return whether nothing will happen to the run by itself: it has ended, is suspended, or waits for a person.
 
     A status older than the spec, or than an approval, is not yet the operator's answer to it.
     """

@@ -1,4 +1,4 @@
-"""`hardening suspend` and `hardening resume`: stop and go on with a run of the cluster."""
+"""`hardening suspend` and `hardening resume`: pause and resume a run of the cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def suspend(called: typer.Context, run: ClusterRunArgument) -> None:
 
 
 def resume(called: typer.Context, run: ClusterRunArgument) -> None:
-    """Resume RUN: stopped stages go on from what they saved."""
+    """Resume RUN: stopped stages continue from what they saved."""
     _set(called, run, False)
 
 

@@ -175,7 +175,7 @@ class JobKeeper:
     def _in_the_way(
         self, uid: str, want: WantedJob, jobs: Sequence[JobView], pods: Iterable[PodView], now: datetime
     ) -> bool:
-        """Tell whether something must end before an attempt may start: two must never write one folder at a time.
+        """Return whether something must end before an attempt may start: two must never write one folder at a time.
 
         That is a Job of the same attempt, be it of an earlier owner of that name, or a rival with its pods.
         """
@@ -204,7 +204,7 @@ def _present(uid: str, want: WantedJob, jobs: Iterable[JobView]) -> JobView | No
 
 
 def _has_all(want: WantedJob, present: JobView | None, kept: _Kept) -> bool:
-    """Tell whether there is nothing to create."""
+    """Return whether there is nothing to create."""
     if present is None:
         return not want.start
     return present.finished or present.uid in kept.complete

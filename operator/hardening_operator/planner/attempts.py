@@ -102,7 +102,7 @@ class Ledger:
         self.starts.append(StageStart(key, stage.attempts))
 
     def succeeded(self, key: StageKey) -> bool:
-        """Tell whether a stage is done."""
+        """Return whether a stage is done."""
         return key in self.stages and self.stages[key].state == "Succeeded"
 
     def hold(self, reason: str) -> None:

@@ -42,7 +42,7 @@ class GateRule:
         return figures.harm_rate if self.gate == "harmRate" else figures.over_refusal_increase
 
     def met_by(self, value: float) -> bool:
-        """Tell whether ``value`` is within the limit; NaN never is."""
+        """Return whether ``value`` is within the limit; NaN never is."""
         return value >= self.limit if self.is_minimum else value <= self.limit
 
     @property
@@ -135,7 +135,7 @@ def _judge(spec: HardeningRunSpec, rule: GateRule, figures: EvaluationFigures | 
 
 
 def _is_sound(rate: Rate) -> bool:
-    """Tell whether the figure is finite and lies within its interval; NaN and infinity fail every comparison."""
+    """Return whether the figure is finite and lies within its interval; NaN and infinity fail every comparison."""
     return -1 <= rate.lower <= rate.value <= rate.upper <= 1
 
 

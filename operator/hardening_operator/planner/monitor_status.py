@@ -165,7 +165,7 @@ class MonitorDraft:
             "Ready": ready,
             "Regressed": self._regressed(),
             "TargetReachable": self._reachable(),
-            "Suspended": ("True", "Suspended", "suspend is true: set it to false to go on")
+            "Suspended": ("True", "Suspended", "suspend is true: set it to false to resume")
             if suspended
             else ("False", "NotSuspended", "suspend is false"),
         }
@@ -176,7 +176,7 @@ class MonitorDraft:
         last = next((record for record in reversed(self.history) if record.verdict != "Inconclusive"), None)
         needed = self.spec.regression.consecutive
         if last is None:
-            return self._as_before("Regressed", "NotChecked", "no check could tell yet")
+            return self._as_before("Regressed", "NotChecked", "no check has had a clear result yet")
         counted = f"{self.consecutive_bad} bad in a row, {needed} make a regression"
         if self.regressed:
             return "True", "HarmRegressed", f"{counted}: {last.message}"

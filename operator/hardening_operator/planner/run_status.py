@@ -226,7 +226,7 @@ class Draft:
         )
         if busy and wait is not None:
             progressing = ("False", *wait)
-        held = "suspend is true: set it to false to go on"
+        held = "suspend is true: set it to false to resume"
         answers: Answers = {
             "Accepted": ("True", "SpecValid", "the spec is valid"),
             "Progressing": progressing,

@@ -1,4 +1,4 @@
-"""What each stage is told: its `StageConfig`, one a shard.
+"""The inputs of each stage: its `StageConfig`, one a shard.
 
 Weights flow from round to round: round t attacks with the attacker and scores with the defender that round t-1 left
 (in round 1 the base models), trains both from there, and evaluates what came out.
@@ -30,7 +30,7 @@ from hardening_api.training import Role
 from hardening_operator.planner.types import StageKey
 
 NOT_IN_SPEC_DIGEST = {"suspend", "active_deadline_seconds", "backoff_limit", "ttl_seconds_after_finished", "stages"}
-"""What may change while a run goes on, and where its pods run, decides no output."""
+"""Settings that may change during a run, and where its pods run; they decide no output."""
 
 
 def spec_digest(spec: HardeningRunSpec) -> str:

@@ -55,7 +55,7 @@ class Draft:
 
 
 def classified(prompt: str, drafts: Sequence[Draft], min_faithfulness: float) -> list[Variant]:
-    """Tell of each draft for `prompt` whether it counts, and if not why; the first reason that applies is given."""
+    """Return the status of each draft for `prompt`: valid, or the first reason why not."""
     seen: set[str] = set()
     variants = []
     for draft in drafts:

@@ -73,7 +73,7 @@ def read_held_out(context: StageContext, config: EvaluateConfig) -> HeldOut:
 
 
 def may_be_trained_on(prompt: str) -> bool:
-    """Tell whether attacks made of a held-out prompt may be trained on: of one half, whatever came of them."""
+    """Return whether attacks made of a held-out prompt may be trained on: of one half, whatever came of them."""
     return int(prompt_hash(prompt)[-1], 16) % 2 == 0
 
 

@@ -39,7 +39,7 @@ class Target:
 
 
 def run(context: StageContext) -> StageResult:
-    """Sample and classify the variants; go on from the batches an interrupted attempt saved."""
+    """Sample and classify the variants; resume from the batches an interrupted attempt saved."""
     config = context.config.attack
     assert config is not None  # noqa: S101  # the contract: the section of the stage is given
     sources = [source for source in (config.preferences, config.attacks) if source is not None]
@@ -63,7 +63,7 @@ def run(context: StageContext) -> StageResult:
 def choose(rows: Sequence[Pair], config: AttackConfig, stage: StageConfig) -> list[Target]:
     """Return the prompts that the round attacks, over all shards, in an order drawn by the seed.
 
-    With `promptsPerRound` n, round t takes the t-th n of a fixed random order, beginning anew at its end.
+    With `promptsPerRound` n, round t takes the t-th n of a fixed random order, starting over at its end.
     """
     order = sorted(rows, key=lambda row: (noise_key(f"{stage.seed}/{row.id}"), row.id))
     count = min(config.settings.prompts_per_round or len(order), len(order))

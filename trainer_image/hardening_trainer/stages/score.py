@@ -44,7 +44,7 @@ class Models:
 
 
 def run(context: StageContext) -> StageResult:
-    """Score, select and write the pairs; go on from the parts an interrupted attempt saved."""
+    """Score, select and write the pairs; resume from the parts an interrupted attempt saved."""
     config = context.config.score
     assert config is not None  # noqa: S101  # the contract: the section of the stage is given
     rows = read_table(context.inputs.stage(config.attack) / TABLE, VARIANTS)

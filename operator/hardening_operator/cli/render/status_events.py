@@ -1,4 +1,4 @@
-"""What happened between two statuses of a run, told the way the embedded run tells it."""
+"""What happened between two statuses of a run, in the words of a local run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def news(before: HardeningRunStatus, after: HardeningRunStatus) -> Iterator[Even
     if after.phase == "Suspended" != before.phase:
         yield Event("Normal", "Suspended", "running stages save and end")
     elif before.phase == "Suspended" != after.phase:
-        yield Event("Normal", "Resumed", "the run goes on")
+        yield Event("Normal", "Resumed", "the run continues")
 
 
 def _stages(status: HardeningRunStatus) -> dict[StageKey, StageStatus]:

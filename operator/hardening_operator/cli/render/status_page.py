@@ -157,7 +157,7 @@ def _steps(subject: Subject) -> Iterator[str]:
         case _ if subject.cluster is not None:
             yield subject.command("watch")
         case _:
-            yield "the same `hardening run` command goes on"
+            yield "rerun the same `hardening run` command to resume"
 
 
 def awaited(status: HardeningRunStatus) -> str | None:
