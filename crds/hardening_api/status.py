@@ -30,6 +30,8 @@ class Rate(Contract):
     """Upper end of the interval."""
     samples: Count
     """n, the judged samples it rests on."""
+    effective_samples: Annotated[float, Field(ge=0, le=1e15)] | None = None
+    """n divided by the design effect of prompts that were asked several times; absent for a paired difference."""
 
 
 class Mean(Contract):
@@ -68,6 +70,8 @@ class EvaluationFigures(Contract):
     """win / (win + loss + tie) against the base model, both orders played."""
     win_rate_adjusted: Rate | None = None
     """(win + tie / 2) / n."""
+    win_rate_decided: Rate | None = None
+    """win / (win + loss)."""
     over_refusal: Rate | None = None
     """Full and partial refusals / n on benign prompts."""
     base_over_refusal: Rate | None = None
