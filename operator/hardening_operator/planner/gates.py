@@ -199,7 +199,7 @@ def _judge(spec: HardeningRunSpec, rule: GateRule, figures: EvaluationFigures | 
     if figures is None or rate is None:
         found = "was not measured"
         if figures is not None and rule.statistic == "Decided" and figures.win_rate is not None:
-            found = f"cannot be told: all {figures.win_rate.samples} pairs were ties"
+            found = f"cannot be computed: all {figures.win_rate.samples} pairs were ties"
         text = f"{rule.words} {found} on {rule.set} prompts by judge {rule.judge}; {rule.need}"
         return GateResult(gate=rule.gate, verdict="Inconclusive", judge=rule.judge, limit=rule.limit, message=text)
     wide = widened(rate, spec.rounds)
