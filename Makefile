@@ -24,7 +24,8 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate docs test images cluster-tools cluster-images cluster-up cluster-down e2e demo lock clean
+.PHONY: help setup lint format generate docs test images cluster-tools cluster-images cluster-up cluster-down e2e e2e-full demo \
+	lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -80,6 +81,10 @@ cluster-down: $(READY) ## End it, leave nothing but built tools, images and logs
 
 e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
 	E2E=1 $(BIN)/pytest tests/cluster --durations 25 $(E2E_FLAGS)
+
+e2e-full: $(READY) ## All of that, the SmolLM2 example in the cluster, and a long search by hypothesis: an hour and more
+	$(BIN)/pytest tests --ignore tests/cluster -m hypothesis --hypothesis-profile long --timeout 3600 --durations 5
+	E2E_SMOLLM2=1 $(MAKE) e2e
 
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m

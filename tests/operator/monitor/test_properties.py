@@ -71,7 +71,7 @@ GIVEN_UP = EVERY_HOUR | {"concurrencyPolicy": "Forbid", "activeDeadlineSeconds":
 REPLACED = EVERY_HOUR | {"concurrencyPolicy": "Replace"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(spec=Specs, happenings=Happenings)
 @example(spec=GIVEN_UP, happenings=["wait", "day", "day"])
 def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str]) -> None:
@@ -95,7 +95,7 @@ def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[
         assert len({record.name for record in decision.status.history}) == len(decision.status.history)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(spec=Specs, happenings=Happenings)
 @example(spec=REPLACED, happenings=["wait", "wait", "wait", "gone", "asked", "wait", "back"])
 def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], happenings: list[str]) -> None:
@@ -107,6 +107,8 @@ def test_planning_is_deterministic_and_settles_at_once(spec: dict[str, object], 
         assert plan_monitor(world.monitor, world.status, seen, world.now) == first
         stored = HardeningMonitorStatus.model_validate(first.status.to_document())
         assert stored == first.status
+        if first.stop:  # after a check was given up, the next decision may start one
+            stored = plan_monitor(world.monitor, stored, seen, world.now).status
         again = plan_monitor(world.monitor, stored, seen, world.now)
         assert [event.reason for event in again.events if event.reason in ("CheckStarted", "RerunCreated")] == []
         assert again.status.history == first.status.history
