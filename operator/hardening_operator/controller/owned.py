@@ -60,7 +60,7 @@ async def create_owned(api: Api, document: Document) -> Document:
 
 
 def is_own(existing: Document, document: Document) -> bool:
-    """Return whether ``existing`` belongs to the owner of ``document``: by the owner's uid, and by the labels."""
+    """Tell whether ``existing`` belongs to the owner of ``document``: by the owner's uid, and by the labels."""
     [owner] = document["metadata"]["ownerReferences"]
     owners = existing["metadata"].get("ownerReferences") or []
     labels, wanted = existing["metadata"].get("labels") or {}, document["metadata"]["labels"]

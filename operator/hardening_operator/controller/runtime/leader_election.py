@@ -80,7 +80,7 @@ class LeaderElection:
         return await self._api.replace({**found, "spec": {**spec, **held}})
 
     def _expired(self, found: dict[str, Any], spec: dict[str, Any]) -> bool:
-        """Return whether another's Lease has stayed as it is for longer than it lasts."""
+        """Tell whether another's Lease has stayed as it is for longer than it lasts."""
         if found["metadata"]["resourceVersion"] != self._version:
             self._version, self._unchanged_since = found["metadata"]["resourceVersion"], self._monotonic()
         lasts = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
