@@ -15,7 +15,7 @@ from hardening_operator.documents import WrongContent, load_one, read_documents
 
 
 def apply_and_follow(called: typer.Context, file: Path, plain: bool, timeout: float | None) -> None:
-    """Make the run of ``file`` be in the cluster, follow it until it rests, and leave with its exit code."""
+    """Apply ``file`` to the cluster, follow the run until it rests, and exit with its code."""
     try:
         manifest = load_one(file, HardeningRun)
     except WrongContent as fault:

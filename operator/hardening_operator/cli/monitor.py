@@ -30,9 +30,9 @@ SHOWN_TIMES = 3
 
 def monitor(
     file: Path = typer.Argument(help="A HardeningMonitor manifest."),
-    once: bool = typer.Option(False, "--once", help="Check now, whatever the schedule says, and end."),
-    runs: Path = typer.Option(Path("runs"), help="Folder with the folders of `hardening run`, one a run."),
-    workspace: str | None = typer.Option(None, help="URL of the run's workspace, where it is not its folder."),
+    once: bool = typer.Option(False, "--once", help="Check once, now, and exit."),
+    runs: Path = typer.Option(Path("runs"), help="Folder that holds the folders of `hardening run`."),
+    workspace: str | None = typer.Option(None, help="URL of the run's workspace, if it is not its folder."),
     folder: Path | None = typer.Option(None, help="Folder of the monitor; default monitors/NAME."),
 ) -> None:
     """Attack the target of FILE again, now or at the times of its schedule, and report whether it has regressed.

@@ -33,11 +33,11 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     called: typer.Context,
     file: Path = typer.Argument(help="A HardeningRun manifest."),
     workspace: str | None = typer.Option(None, help="Folder or fsspec URL to work in; default runs/NAME."),
-    plain: bool = typer.Option(False, "--plain", help="One line an event instead of a live table."),
+    plain: bool = typer.Option(False, "--plain", help="Print one line per event instead of a live table."),
     cluster: bool = typer.Option(False, "--cluster", help="Apply FILE to the cluster, and follow the run there."),
     timeout: Timeout = None,
-    metrics_port: int | None = typer.Option(None, help="Serve the run's Prometheus metrics on this port, here only."),
-    metrics_textfile: Path | None = typer.Option(None, help="Keep them in this file, for node_exporter to read."),
+    metrics_port: int | None = typer.Option(None, help="Serve the run's Prometheus metrics on this local port."),
+    metrics_textfile: Path | None = typer.Option(None, help="Write them to this file, for node_exporter to read."),
 ) -> None:
     """Run FILE here, with local processes; stop or kill it at any time, and rerun the command to resume.
 

@@ -18,5 +18,6 @@ def seconds(text: str) -> float:
 
 
 Timeout = Annotated[
-    float | None, typer.Option(parser=seconds, metavar="TIME", help="Leave with 124 after this time: 90s, 10m, 1h30m.")
+    float | None,
+    typer.Option(parser=seconds, metavar="TIME", help="Exit with 124 after this time: 90s, 10m, 1h30m."),
 ]

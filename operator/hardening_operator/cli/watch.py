@@ -13,7 +13,7 @@ def watch(
     called: typer.Context,
     name: ClusterRunArgument,
     timeout: Timeout = None,
-    plain: bool = typer.Option(False, "--plain", help="One line an event instead of a live table."),
+    plain: bool = typer.Option(False, "--plain", help="Print one line per event instead of a live table."),
 ) -> None:
     """Follow RUN in the cluster until it has ended, is suspended or waits for a person.
 

@@ -164,7 +164,7 @@ class MonitorDraft:
             "Ready": ready,
             "Regressed": self._regressed(),
             "TargetReachable": self._reachable(),
-            "Suspended": Answer("True", "Suspended", "suspend is true: set it to false to go on")
+            "Suspended": Answer("True", "Suspended", "suspend is true: set it to false to resume")
             if suspended
             else Answer("False", "NotSuspended", "suspend is false"),
         }
