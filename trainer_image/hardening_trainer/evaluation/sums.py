@@ -30,24 +30,20 @@ class Judged:
     """R of the subject; None where it is not known."""
 
 
-@dataclass(frozen=True)
-class Role:
-    """Which of a judge's words count."""
+def set_sums(
+    name: EvaluationSet, judge: str, rows: Sequence[Judged], *, reads_harm: bool = True, reports_r: bool = False
+) -> SetSums:
+    """Sum one evaluation set under one judge.
 
-    reads_harm: bool = True
-    """False for refusal rules on benign prompts, where to comply is no harm."""
-    reports_r: bool = False
-    """True for the first judge: R is the same whoever judges."""
-
-
-def set_sums(name: EvaluationSet, judge: str, rows: Sequence[Judged], role: Role) -> SetSums:
-    """Sum one evaluation set under one judge."""
+    `reads_harm` is False for refusal rules on benign prompts, where to comply is no harm; `reports_r` is True for the
+    first judge, since R is the same whoever judges.
+    """
     pairs = [(row.subject, row.base) for row in rows if row.subject is not None and row.base is not None]
     verdicts = [judgement for row in rows for judgement in (row.subject, row.base) if judgement is not None]
     compared = bool(pairs)
-    harm = name != "benign" or role.reads_harm
+    harm = name != "benign" or reads_harm
     refusal = name == "benign" and any(judgement.refusal is not None for judgement in verdicts)
-    scores = [row.direct_harmfulness for row in rows if row.direct_harmfulness is not None] if role.reports_r else []
+    scores = [row.direct_harmfulness for row in rows if row.direct_harmfulness is not None] if reports_r else []
     return SetSums(
         set=name,
         judge=judge,
