@@ -84,7 +84,7 @@ MODEL_RULES: dict[str, list[Rule]] = {
             "expected at least one of winRate, harmRate, overRefusal",
         ),
     ],
-    "Target": [
+    "PromotionTarget": [
         _rule("self.type != 'S3' || has(self.uri)", "expected an s3:// URI, for a target of type S3", ".uri"),
         _rule(
             "self.type != 'MLflow' || has(self.trackingUri)",
@@ -95,6 +95,15 @@ MODEL_RULES: dict[str, list[Rule]] = {
             "self.type != 'MLflow' || has(self.registeredModel)",
             "expected a value, for a target of type MLflow",
             ".registeredModel",
+        ),
+    ],
+    "ColumnNames": [
+        _rule("!has(self.responses) || has(self.safer)", "expected responses and safer together", ".safer"),
+        _rule("!has(self.safer) || has(self.responses)", "expected responses and safer together", ".responses"),
+        _rule(
+            "!has(self.responses) || !(has(self.preferred) || has(self.dispreferred))",
+            "expected no responses beside preferred and dispreferred",
+            ".responses",
         ),
     ],
     "MonitorTarget": [
