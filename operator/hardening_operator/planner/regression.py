@@ -97,7 +97,7 @@ def _compare(
 
 
 def _doubt(rules: Regression, evaluation: Evaluation, now: EvaluationFigures | None, samples_then: int) -> Why | None:
-    """Return reason and words where a set's figures can tell nothing."""
+    """Return reason and message if a set's figures show nothing."""
     if now is None:
         return Why("TooFewSamples", "not measured")
     most = evaluation.max_errored_fraction

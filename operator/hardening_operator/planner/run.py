@@ -217,4 +217,4 @@ def _tell_of_suspension(draft: RunStatusDraft) -> None:
     if draft.spec.suspend and not was and not draft.ended:
         draft.tell("Normal", "Suspended", "suspend is true: running stages save and end")
     elif was and not draft.spec.suspend:
-        draft.tell("Normal", "Resumed", "suspend is false: the run goes on")
+        draft.tell("Normal", "Resumed", "suspend is false: the run continues")
