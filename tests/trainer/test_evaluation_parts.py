@@ -14,7 +14,7 @@ from hardening_trainer.evaluation.sums import Judged, Role, set_sums
 from hardening_trainer.judges import Judgement, Outcome, Refusal
 from hardening_trainer.runtime.resume_cache import Journal, key_of
 
-HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", reason="Unparsable")
+HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", cause="Unparsable")
 ALL = Role(reports_r=True)
 
 

@@ -21,7 +21,7 @@ from hardening_trainer.evaluation.verdicts import (
     verdict,
 )
 from hardening_trainer.judges import Judgement, Outcome
-from hardening_trainer.judges.base import outcome_of_verdicts
+from hardening_trainer.judges.base import preference_of_verdicts
 from hardening_trainer.runtime.resume_cache import Journal
 from hardening_trainer.runtime.stage import StageContext
 
@@ -166,7 +166,7 @@ class Hearing:
         base = self._verdict(question, self.answers.of_base(question))
         candidate = self._verdict(question, self.answers.of_candidate(question))
         if candidate is None and self.answers.candidate is not None:
-            candidate = Judgement("errored", reason="NoAnswer")
+            candidate = Judgement("errored", cause="NoAnswer")
         return base, candidate
 
     def _verdict(self, question: Question, answer: str | None) -> Judgement | None:
@@ -177,4 +177,4 @@ class Hearing:
             return None
         if self.seat.compares:
             return outcome(self.answers.journal, self.digest, self.answers.comparison(question))
-        return outcome_of_verdicts(candidate, base)
+        return preference_of_verdicts(candidate, base).outcome

@@ -55,7 +55,7 @@ def compare_all(judge: Judge, comparisons: Sequence[Comparison], journal: Journa
     """Ask for the outcomes that the journal lacks, of a judge that compares. Raises JudgeUnavailable."""
     todo = {key: rows for rows in comparisons if (key := outcome_key(judge.digest, rows)) not in journal}
     for keys in chunks(list(todo), ASKED_TOGETHER):
-        outcomes = judge.compare([CompareRow(*todo[key]) for key in keys])
+        outcomes = [said.outcome for said in judge.compare([CompareRow(*todo[key]) for key in keys])]
         journal.add(dict(zip(keys, outcomes, strict=True)))
         advance(len(keys), 0)
     advance(len(comparisons) - len(todo), 0)
@@ -63,7 +63,7 @@ def compare_all(judge: Judge, comparisons: Sequence[Comparison], journal: Journa
 
 def fields_of(judgement: Judgement) -> list[Any]:
     """Return a judgement as the journal keeps it."""
-    return [judgement.verdict, judgement.refusal, judgement.score, judgement.reason]
+    return [judgement.verdict, judgement.refusal, judgement.score, judgement.cause]
 
 
 def verdict(journal: Mapping[str, Any], digest: str, exchange: Exchange) -> Judgement:
@@ -81,7 +81,7 @@ def known_verdicts(row: Mapping[str, Any], subject: Literal["base", "candidate"]
     """Return journal entries for the verdicts on the subject's answer in a row of an earlier table."""
     return {
         verdict_key(entry["digest"], (row["prompt"], row[f"{subject}_answer"])): [
-            entry[name] for name in ("verdict", "refusal", "score", "reason")
+            entry[name] for name in ("verdict", "refusal", "score", "cause")
         ]
         for entry in row["verdicts"]
         if entry["subject"] == subject

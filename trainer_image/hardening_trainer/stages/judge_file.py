@@ -57,7 +57,7 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
                     "verdict": judgement.verdict,
                     "refusal": judgement.refusal,
                     "score": judgement.score,
-                    "reason": judgement.reason,
+                    "cause": judgement.cause,
                     "judge": judge.name,
                     "digest": judge.digest,
                 }
