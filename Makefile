@@ -4,14 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
+DISTRIBUTIONS := crds operator trainer_image
 PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate
 
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
 IMAGE_PREFIX ?=
-IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' pyproject.toml)
+IMAGE_TAG ?= $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' operator/pyproject.toml)
 IMAGE_BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --isolation chroot)
 IMAGE_FLAGS ?=
 IMAGE_BUILD = $(IMAGE_BUILDER) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_FLAGS)
+
+# The locks name no package index, and of this workspace only what it asks for.
+LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	--no-emit-package hardening-api --no-emit-package hardening-operator --no-emit-package hardening-trainer
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
@@ -26,18 +31,19 @@ help: ## Show this list
 
 setup: $(READY) ## Make the virtual environment
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 venv is missing: apt-get install python3-venv"; exit 2; }
 	@$(BIN)/python -m ensurepip -q 2>/dev/null; $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps $(DISTRIBUTIONS:%=-e ./%)
 	@touch $(READY)
 
-lint: $(READY) ## Style, types, import rules, generated files
+lint: $(READY) ## Style, types, import rules, declared dependencies, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
+	for distribution in $(DISTRIBUTIONS); do (cd $$distribution && ../$(BIN)/deptry .) || exit 1; done
 	$(BIN)/python -m tools.generate --check
 
 format: $(READY) ## Format the code
@@ -74,8 +80,10 @@ demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m
 	$(BIN)/hardening report runs/smollm2-135m
 
-lock: ## Resolve requirements.lock anew
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench pyproject.toml -o requirements.lock
+lock: ## Resolve requirements.lock again, for all distributions and groups, and those of the images from it
+	$(LOCK) --group dev --group bench --group image -o requirements.lock
+	$(LOCK) --no-annotate operator/pyproject.toml --constraint requirements.lock -o operator/requirements.lock
+	$(LOCK) --no-annotate trainer_image/pyproject.toml --extra demo --constraint requirements.lock -o trainer_image/requirements.lock
 
 clean: ## Remove the virtual environment and caches, keep runs/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

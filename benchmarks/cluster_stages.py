@@ -50,7 +50,7 @@ from benchmarks.cluster_harness import (
 from benchmarks.cluster_simulated import STAGES, kwok_stages, simulated_run
 from hardening_api.stages import FOLDERS
 from hardening_operator.planner.types import StageKey
-from hardening_operator.resources import RUN_LABEL, child_name
+from hardening_operator.resources import RUN_LABEL, stage_job_name
 from tests.cluster.support.clients import Kubectl
 from tests.cluster.support.runs import at_rest, condition, give_inputs, tiny_run
 from tests.support.stage_configs import terse_model
@@ -111,7 +111,7 @@ def moments(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for entry in (status.get("base"), *status.get("rounds", [])):
         for stage in (entry or {}).get("stages", []):
             if stage["state"] == "Succeeded":
-                yield "recorded", child_name(name, StageKey(entry["round"], stage["stage"]), 1)
+                yield "recorded", stage_job_name(name, StageKey(entry["round"], stage["stage"]), 1)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def measured_run(name: str, scene: Scene, watcher: Watcher, audit: AuditLog) -> 
     bare = [bare_seconds(name, key, scene, watcher) for key in STAGES]
     # Asked for last: what is written after the last record, the events, belongs to the run too.
     requests = [each for each in audit.requests() if each.time >= begun and each.namespace == space.namespace]
-    jobs = [child_name(name, key, 1) for key in STAGES]
+    jobs = [stage_job_name(name, key, 1) for key in STAGES]
     records = [begun, *(watcher.moment("recorded", job) for job in jobs)]
     figures = [
         Figures(
@@ -228,7 +228,7 @@ def writes_between(requests: Sequence[Request], start: float, end: float) -> int
 
 def bare_seconds(run: str, key: StageKey, scene: Scene, watcher: Watcher) -> float:
     """Seconds from creation to completion of a stage's Job without an operator."""
-    job = bare_job(scene.space.get("job", child_name(run, key, 1)))
+    job = bare_job(scene.space.get("job", stage_job_name(run, key, 1)))
     if scene.real_pods:
         forget_output(run, key, scene.space)
     scene.space("create", "-f", "-", given=json.dumps(job))

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, in Markdown, from the JSON files that the benchmarks left.
+"""The tables of docs/results.md and docs/experiments/, in Markdown, from the JSON files that the benchmarks left.
 
 python -m benchmarks.tables [NAME...]
 """

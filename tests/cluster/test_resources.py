@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hardening_api.status import StageName
-from hardening_operator.resources import run_children, unusable
+from hardening_operator.resources import run_objects, run_problems
 from tests.cluster.support.clients import CommandError, Kubectl
 from tests.operator.resources.made import ALL_STAGES, SETTINGS, child, children, run_of
 from tests.operator.resources.test_schemas import EVERYTHING, RUNS
@@ -73,7 +73,7 @@ def made_for(
 ) -> list[dict[str, Any]]:
     """All that is made for some stages of a run in the test's namespace, for their twelfth attempt."""
     run = run_of(name, namespace=kubectl.namespace, labels={"kueue.x-k8s.io/queue-name": "gpu"}, **fields)
-    found = run_children(run, SETTINGS)
+    found = run_objects(run, SETTINGS)
     for round_number, stage in stages:
         found += children(run, round_number, stage, attempt=12)
     return found
@@ -133,7 +133,7 @@ BEYOND_THE_API: dict[str, dict[str, Any]] = {
 def test_overrides_the_api_server_cannot_read_are_found_before_it_is_asked(kubectl: Kubectl) -> None:
     for what, overrides in BEYOND_THE_API.items():
         fields = {"stages": {"all": overrides}}
-        assert unusable(run_of(**fields)), what
+        assert run_problems(run_of(**fields)), what
         job = child(made_for(kubectl, "demo", fields, (1, "Attack")), "Job")
         with pytest.raises(CommandError):
             applied(kubectl, [job], "--dry-run=server")

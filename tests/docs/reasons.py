@@ -17,7 +17,7 @@ MONITORS = [
     for name in (
         *(f"planner/{part}.py" for part in ("monitor", "monitor_status", "monitor_types", "regression", "baseline")),
         *(f"planner/{part}.py" for part in ("schedule", "check_config", "rerun")),
-        "controller/check_jobs.py",
+        "controller/monitor_reconciler.py",
         "local/monitor.py",
     )
 ]
@@ -78,7 +78,7 @@ def _operator_reasons(tree: ast.Module) -> Iterator[str]:
 def _waiting_reasons(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Name(id="NotReady"), args=[reason, *_]):
+            case ast.Call(func=ast.Name(id="NotReady" | "Wait"), args=[reason, *_]):
                 yield from _texts(reason)
             case ast.Call(func=ast.Name(id="Event"), args=[ast.Constant(value="Warning"), reason, *_]):
                 yield from _texts(reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -10,6 +9,8 @@ import sys
 import typer
 
 from hardening_operator.cli.exit_codes import USAGE
+from hardening_operator.local.home import HomeError
+from hardening_operator.local.processes import require_trainer
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -25,10 +26,11 @@ def judge(context: typer.Context) -> None:
 
 
 def _trainer(program: str, arguments: list[str]) -> None:
-    if importlib.util.find_spec("torch") is None:
-        message = "this command reads models: install it with `pip install 'hardening-operator[trainer]'`"
-        print(message, file=sys.stderr)  # noqa: T201 - one line an error, for scripts
-        raise typer.Exit(USAGE)
+    try:
+        require_trainer()
+    except HomeError as missing:
+        print(f"hardening: {missing}", file=sys.stderr)  # noqa: T201 - one line an error, for scripts
+        raise typer.Exit(USAGE) from None
     command = [sys.executable, "-m", "hardening_trainer", program, *arguments]
     child = subprocess.Popen(command)  # noqa: S603 - our own program
     # Ctrl-C reaches both; the program ends of it, and with it this one.

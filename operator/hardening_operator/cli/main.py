@@ -101,10 +101,10 @@ def hardening(
 
 
 def run() -> None:
-    """Run the command line; the entry point of the `hardening` script."""
+    """Run the command line."""
     app()
 
 
 def run_plugin() -> None:
-    """Run it as kubectl does; the entry point of the `kubectl-hardening` script."""
+    """Run it as kubectl does: a name is always one in the cluster."""
     app(prog_name=PLUGIN)

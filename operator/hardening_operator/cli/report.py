@@ -25,7 +25,14 @@ def report(
 
     Of a run in the cluster it shows what the resource's status holds: figures only.
     """
-    from hardening_operator.report.build import folder_page, status_page, write_page  # noqa: PLC0415 - matplotlib is slow
+    try:
+        from hardening_operator.report.build import (  # noqa: PLC0415 - matplotlib is slow
+            folder_page,
+            status_page,
+            write_page,
+        )
+    except ModuleNotFoundError as missing:
+        refuse(f"{missing.name} is not installed: pip install 'hardening-operator[report]'")
     from hardening_operator.report.text import read_answers  # noqa: PLC0415
 
     with faults_told():

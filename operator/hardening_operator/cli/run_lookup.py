@@ -100,11 +100,8 @@ def read_run(document: dict[str, Any]) -> HardeningRun:
 
 def open_cluster(called: typer.Context) -> Cluster:
     """Return the cluster the options mean. Raises ClusterFault."""
-    try:
-        from hardening_operator.cli.kube.api import connect  # noqa: PLC0415 - the client takes a second to import
-    except ModuleNotFoundError:
-        text = "the Kubernetes client is missing: install it with `pip install 'hardening-operator[operator]'`"
-        raise ClusterFault(text) from None
+    from hardening_operator.cli.kube.api import connect  # noqa: PLC0415 - the client takes a second to import
+
     return connect(where_of(called))
 
 

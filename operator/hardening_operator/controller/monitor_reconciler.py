@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from hardening_api.monitor import HardeningMonitor, HardeningMonitorStatus
+from hardening_api.monitor import ActiveCheck, HardeningMonitor, HardeningMonitorStatus
 from hardening_api.run import HardeningRun
 from hardening_api.validation import validate_as
-from hardening_operator.controller.check_jobs import TRY_AGAIN_SECONDS, Checks
+from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
+from hardening_operator.controller.observe import observe_checks
+from hardening_operator.controller.owned import REFUSALS
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
-from hardening_operator.controller.runtime.api import Api
+from hardening_operator.controller.runtime.api import Api, ApiError
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
-from hardening_operator.controller.runtime.views import ResourceView
+from hardening_operator.controller.runtime.views import ResourceView, resource_view
+from hardening_operator.planner.check_config import check_config
 from hardening_operator.planner.conditions import shortened
 from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_status import refused_status
-from hardening_operator.planner.monitor_types import MonitorDecision, MonitorObserved
-from hardening_operator.resources import unusable_monitor
+from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved, RerunStart
+from hardening_operator.planner.names import MONITOR_LABEL, MONITOR_UID_LABEL
+from hardening_operator.planner.rerun import build_rerun
+from hardening_operator.planner.types import Event, Wait
+from hardening_operator.resources import (
+    check_attempt,
+    check_objects,
+    job,
+    monitor_objects,
+    monitor_problems,
+    shared_workspace,
+    workspace_url,
+)
 from hardening_operator.settings import OperatorSettings
+
+TRY_AGAIN_SECONDS = 60.0
+"""How long to wait before a run that was refused is asked for again."""
 
 
 class MonitorReconciler(Reconciler):
@@ -37,7 +55,7 @@ class MonitorReconciler(Reconciler):
         listener: Listener,
     ) -> None:
         super().__init__(cache, api, settings, clock, listener)
-        self._checks = Checks(api, cache, settings)
+        self._jobs = JobKeeper(api, cache, one_at_a_time=True)
 
     async def reconcile(self, resource: ResourceView) -> Outcome:
         """See `Reconciler`."""
@@ -54,13 +72,15 @@ class MonitorReconciler(Reconciler):
             return await self.refuse(resource, status, refused, message, now)
 
         runs = self._runs(resource.namespace, monitor, status)
-        observed = MonitorObserved(self._checks.observe(monitor, now), runs, generation=generation)
+        observed = MonitorObserved(
+            self._checks(resource, now), runs, generation=generation, wait=self._wait(resource, status)
+        )
         decision = plan_monitor(monitor, status, observed, now)
         changed = decision.status != status
         if changed:
             await self.store(resource, decision.status)
         try:
-            later = await self._checks.carry_out(monitor, decision, runs, now)
+            later = await self._keep_job(resource, monitor, decision, runs, now)
             retry = await self._harden_again(resource, monitor, decision, now)
         finally:
             if changed:
@@ -70,17 +90,55 @@ class MonitorReconciler(Reconciler):
 
     def forget(self, uid: str) -> None:
         """See `Reconciler`."""
-        self._checks.forget(uid)
+        self._jobs.forget(uid)
+
+    def _checks(self, monitor: ResourceView, now: datetime) -> dict[str, CheckObservation]:
+        jobs = [job for job in self._cache.jobs(monitor.key, now) if job.owner_uid == monitor.uid]
+        pods, rejected = self._cache.pods(monitor.key), self._jobs.rejected(monitor.uid)
+        return observe_checks(jobs, pods, rejected, now, self._settings)
+
+    async def _keep_job(
+        self,
+        resource: ResourceView,
+        monitor: HardeningMonitor,
+        decision: MonitorDecision,
+        runs: Mapping[str, HardeningRun],
+        now: datetime,
+    ) -> float | None:
+        """Have the Job of the active check, unless the run it goes by is gone; delete all others."""
+        active = decision.status.active
+        current: list[Attempt] = [(active.name, active.attempt)] if active is not None else []
+        wanted = []
+        if active is not None and (active.run is None or active.run in runs):
+            run = runs[active.run] if active.run is not None else None
+            build = partial(self._objects, monitor, run, active)
+            wanted.append(WantedJob((active.name, active.attempt), build, start=decision.start is not None))
+        return await self._jobs.keep(resource.key, resource.uid, current, wanted, now)
+
+    def _objects(self, monitor: HardeningMonitor, run: HardeningRun | None, check: ActiveCheck) -> JobObjects:
+        """All that a check's Job needs goes with the Job; the Job's pods wait for their config."""
+        config = check_config(monitor, check, run, workspace_url(run if run is not None else monitor))
+        attempt = check_attempt(monitor, run, self._settings, check, config)
+        shared = monitor_objects(monitor, self._settings)
+        return JobObjects(job(attempt), shared, after=partial(check_objects, attempt))
+
+    def _wait(self, monitor: ResourceView, status: HardeningMonitorStatus) -> Wait | None:
+        if status.active is None:
+            return None
+        return self._jobs.waits(monitor.uid).get((status.active.name, status.active.attempt))
 
     def _runs(
         self, namespace: str, monitor: HardeningMonitor, status: HardeningMonitorStatus
     ) -> dict[str, HardeningRun]:
         """Return the run that a monitor names and the reruns it created, with their status, where they exist."""
         names = [monitor.spec.run, *(record.name for record in status.reruns)]
+        known = {record.name for record in status.reruns if record.phase is not None}
         found = {}
         for name in dict.fromkeys(name for name in names if name is not None):
             run = self._cache.resource(Key(RUN, namespace, name))
-            readable = _readable(run) if run is not None and not run.deleting else None
+            if run is None or run.deleting or not (name == monitor.spec.run or _created(monitor, run, name in known)):
+                continue
+            readable = _readable(run)
             if readable is not None:
                 found[name] = readable
         return found
@@ -90,11 +148,35 @@ class MonitorReconciler(Reconciler):
     ) -> float | None:
         if decision.rerun is None:
             return None
-        refusal = await self._checks.harden_again(monitor, decision.rerun)
+        refusal = await self._create_rerun(monitor, decision.rerun)
         if refusal is None:
             return None
         await self.tell(resource, [refusal], now)
         return TRY_AGAIN_SECONDS
+
+    async def _create_rerun(self, monitor: HardeningMonitor, start: RerunStart) -> Event | None:
+        """Create a rerun; return an event when it cannot be. One that exists is left as it is."""
+        source = start.source
+        workspace = shared_workspace(source, self._settings)
+        document = build_rerun(start, monitor.metadata.name, workspace_url(source), workspace)
+        document["metadata"]["labels"][MONITOR_UID_LABEL] = monitor.metadata.uid
+        try:
+            if await self._api.create(document) is not None:
+                return None
+        except ApiError as error:
+            if error.status not in REFUSALS:
+                raise
+            text = f"the API server refused HardeningRun {start.rerun.name}: {error.message}"
+            return Event("Warning", "RerunRejected", text)
+        namespace = document["metadata"]["namespace"]
+        existing = await self._api.get(RUN, namespace, start.rerun.name)
+        if existing is None or _created(monitor, resource_view(existing), known=False):
+            return None
+        text = (
+            f"HardeningRun {start.rerun.name} in namespace {namespace} was not created by this monitor and was left as "
+            "it is: delete it, and the rerun is created by itself"
+        )
+        return Event("Warning", "RerunRejected", text)
 
 
 def accepted(resource: ResourceView) -> tuple[HardeningMonitor | None, list[str]]:
@@ -103,8 +185,19 @@ def accepted(resource: ResourceView) -> tuple[HardeningMonitor | None, list[str]
     found = validate_as(HardeningMonitor, document)
     if not isinstance(found, HardeningMonitor):
         return None, [str(error) for error in found]
-    faults = unusable_monitor(found)
+    faults = monitor_problems(found)
     return (found, []) if not faults else (None, faults)
+
+
+def _created(monitor: HardeningMonitor, run: ResourceView, known: bool) -> bool:
+    """Tell whether a monitor created a run: its labels have the monitor's name and uid.
+
+    Runs that earlier versions created lack the uid; those are ``known`` from the monitor's status.
+    """
+    labels = run.document["metadata"].get("labels") or {}
+    uid = labels.get(MONITOR_UID_LABEL)
+    own = uid == monitor.metadata.uid or (uid is None and known)
+    return own and labels.get(MONITOR_LABEL) == monitor.metadata.name
 
 
 def _readable(run: ResourceView) -> HardeningRun | None:

@@ -1,4 +1,4 @@
-"""What is, of one run: its Jobs, pods and approvals as the planner wants them told. Pure: a function of views."""
+"""Builds what the planners observe from cached Jobs, pods and approvals. Pure: functions of views."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from hardening_operator.controller.failures import (
     result_lost,
     result_of,
 )
+from hardening_operator.controller.jobs import Attempt
 from hardening_operator.controller.progress import Measured, published
 from hardening_operator.controller.runtime.views import ApprovalView, JobView, PodView, ResourceView
+from hardening_operator.planner.monitor_types import CheckObservation
 from hardening_operator.planner.stage_configs import TRAININGS
-from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
+from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation, Wait
 from hardening_operator.settings import OperatorSettings
 
 PATIENCE = timedelta(seconds=15)
@@ -37,8 +39,10 @@ class Seen:
     approvals: Sequence[ApprovalView] = ()
     progress: Mapping[str, Measured] = field(default_factory=dict)
     """What running pods say, by uid."""
-    rejected: Mapping[tuple[StageKey, int], Failure] = field(default_factory=dict)
+    rejected: Mapping[Attempt, Failure] = field(default_factory=dict)
     """Attempts whose objects the API server refused."""
+    waits: Mapping[Attempt, Wait] = field(default_factory=dict)
+    """Attempts that cannot be created for now."""
 
     @property
     def generation(self) -> int | None:
@@ -52,14 +56,42 @@ def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: Ope
 
     ``status`` is the stored one: progress moves in steps from what it says, and it names the candidate that waits.
     """
-    stages = {key: StageObservation(key, "Failed", number, failure=why) for (key, number), why in seen.rejected.items()}
+    stages = {
+        key: StageObservation(key, "Failed", number, failure=why)
+        for (key, number), why in seen.rejected.items()
+        if isinstance(key, StageKey)
+    }
     for job in newest_jobs(seen):
         if job.key not in stages or stages[job.key].attempt <= job.attempt:
             pods = [pod for pod in seen.pods if pod.job_uid == job.uid]
             found = observe_attempt(job, pods, now, settings)
             going_on = found.state == "Running" and not (job.deleting or job.finished)
             stages[job.key] = replace(found, progress=_progress(job, pods, seen, status)) if going_on else found
-    return Observed(stages, _approval(seen.approvals, status), seen.generation)
+    waits = {key: wait for (key, _), wait in seen.waits.items() if isinstance(key, StageKey)}
+    return Observed(stages, _approval(seen.approvals, status), seen.generation, waits)
+
+
+def observe_checks(
+    jobs: Sequence[JobView],
+    pods: Sequence[PodView],
+    rejected: Mapping[Attempt, Failure],
+    now: datetime,
+    settings: OperatorSettings,
+) -> dict[str, CheckObservation]:
+    """Return the newest attempt of each check that one of a monitor's ``jobs`` is, or that was ``rejected``."""
+    found = {
+        name: CheckObservation(name, "Failed", number, now, failure=failure)
+        for (name, number), failure in rejected.items()
+        if isinstance(name, str)
+    }
+    for job in jobs:
+        name = job.check
+        if name is None or (name in found and found[name].attempt >= job.attempt):
+            continue
+        seen = observe_attempt(job, [pod for pod in pods if pod.job_uid == job.uid], now, settings)
+        state: Literal["Running", "Succeeded", "Failed"] = "Failed" if seen.state == "Stopped" else seen.state
+        found[name] = CheckObservation(name, state, seen.attempt, seen.ended_at, seen.results, seen.failure)
+    return found
 
 
 def newest_jobs(seen: Seen) -> list[JobView]:

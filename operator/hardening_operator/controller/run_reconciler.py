@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from hardening_api.run import HardeningRun
-from hardening_api.status import HardeningRunStatus
+from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
 from hardening_api.validation import validate_run
+from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
 from hardening_operator.controller.observe import Seen, observe
 from hardening_operator.controller.progress import Measured
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.views import ResourceView
-from hardening_operator.controller.stage_jobs import Children
 from hardening_operator.planner.conditions import shortened, updated_conditions
 from hardening_operator.planner.run import plan
-from hardening_operator.resources import unusable
+from hardening_operator.planner.stage_configs import run_identity, stage_configs
+from hardening_operator.planner.types import Decision, StageKey, StageStart
+from hardening_operator.resources import run_objects, run_problems, stage_objects, workspace_url
 from hardening_operator.settings import OperatorSettings
 
 
@@ -38,7 +41,7 @@ class RunReconciler(Reconciler):
     ) -> None:
         super().__init__(cache, api, settings, clock, listener)
         self._progress = progress
-        self._children = Children(api, cache, settings)
+        self._jobs = JobKeeper(api, cache)
 
     async def reconcile(self, resource: ResourceView) -> Outcome:
         """See `Reconciler`."""
@@ -58,7 +61,7 @@ class RunReconciler(Reconciler):
         if changed:
             await self.store(resource, decision.status)
         try:
-            later = await self._children.carry_out(run, decision, now)
+            later = await self._keep_jobs(resource, run, decision, now)
         finally:
             if changed:
                 await self.tell(resource, decision.events, now)
@@ -66,7 +69,21 @@ class RunReconciler(Reconciler):
 
     def forget(self, uid: str) -> None:
         """See `Reconciler`."""
-        self._children.forget(uid)
+        self._jobs.forget(uid)
+
+    async def _keep_jobs(
+        self, resource: ResourceView, run: HardeningRun, decision: Decision, now: datetime
+    ) -> float | None:
+        wanted = [
+            WantedJob((start.key, start.attempt), partial(self._objects, run, start, decision.status))
+            for start in decision.start
+        ]
+        return await self._jobs.keep(resource.key, resource.uid, current_attempts(decision.status), wanted, now)
+
+    def _objects(self, run: HardeningRun, start: StageStart, status: HardeningRunStatus) -> JobObjects:
+        configs = stage_configs(run.spec, run_identity(run), status, start.key, workspace_url(run))
+        *before, job = stage_objects(run, self._settings, start.key, start.attempt, configs)
+        return JobObjects(job, run_objects(run, self._settings), before)
 
     def _seen(self, run: ResourceView, now: datetime) -> Seen:
         key = run.key
@@ -76,8 +93,22 @@ class RunReconciler(Reconciler):
             self._cache.pods(key),
             self._cache.approvals(key),
             self._progress,
-            self._children.rejected(run.uid),
+            self._jobs.rejected(run.uid),
+            self._jobs.waits(run.uid),
         )
+
+
+def current_attempts(status: HardeningRunStatus) -> set[Attempt]:
+    """Return the attempts that may run: those of the running stages of a run that has not ended."""
+    if status.phase in TERMINAL_PHASES:
+        return set()
+    entries = [entry for entry in (status.base, *status.rounds) if entry is not None]
+    return {
+        (StageKey(entry.round, stage.stage), stage.attempts)
+        for entry in entries
+        for stage in entry.stages
+        if stage.state == "Running"
+    }
 
 
 def accepted(run: ResourceView, status: HardeningRunStatus) -> tuple[HardeningRun | None, list[str]]:
@@ -89,7 +120,7 @@ def accepted(run: ResourceView, status: HardeningRunStatus) -> tuple[HardeningRu
     found = validate_run(document)
     if not isinstance(found, HardeningRun):
         return None, [str(error) for error in found]
-    faults = unusable(found) if status.start_time is None else []
+    faults = run_problems(found) if status.start_time is None else []
     return (found, []) if not faults else (None, faults)
 
 

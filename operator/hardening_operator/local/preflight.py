@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from hardening_api.base import SecretRef
 from hardening_api.run import HardeningRun
 from hardening_operator.local.home import HomeError
-from hardening_operator.resources.targets import unsupported_targets
+from hardening_operator.resources.validation import unsupported_targets
 
 
 def resolve_relative_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hardening_api.stages import FOLDERS, StageConfig
-from hardening_operator.local.home import read_json, write_json
+from hardening_operator.local.home import HomeError, read_json, write_json
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
@@ -24,10 +25,20 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def require_trainer() -> None:
+    """Check that stages can run here. Raises HomeError when their package is not installed."""
+    if importlib.util.find_spec("hardening_trainer") is None:
+        raise HomeError("models cannot run here without hardening-trainer: pip install hardening-trainer")
+
+
 class Processes:
-    """The stage processes this runner started, and those an earlier one left behind."""
+    """The stage processes this runner started, and those an earlier one left behind.
+
+    Raises HomeError when the trainer is not installed.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        require_trainer()
         self._environment = dict(environment)
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 

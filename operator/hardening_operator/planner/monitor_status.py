@@ -112,6 +112,7 @@ class MonitorDraft:
 
     def finish(self) -> MonitorDecision:
         """Return the decision with the finished status."""
+        self._tell_of_wait()
         due = timestamp(self.next_due) if self.next_due is not None else None
         update: dict[str, object] = {
             "observed_generation": self.observed.generation,
@@ -134,11 +135,25 @@ class MonitorDraft:
         status = self.before.model_copy(update=update)
         return MonitorDecision(status, self.start, stop, self.rerun, tuple(self.events), self.next_due)
 
+    def _wait(self) -> tuple[str, str] | None:
+        """Reason and message of why the running check does not work yet."""
+        wait = self.observed.wait
+        if wait is None or self.active is None or self.spec.suspend:
+            return None
+        return wait.reason, shortened(f"{self.active.name}: {wait.message}")
+
+    def _tell_of_wait(self) -> None:
+        wait = self._wait()
+        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+            self.tell("Warning", "CheckWaiting", f"{wait[0]}: {wait[1]}")
+
     def _conditions(self) -> list[MonitorCondition]:
         suspended = self.spec.suspend
         ready: tuple[Answer, str, str] = ("True", "Ready", "checks follow the schedule")
         if isinstance(self.source, NotReady):
             ready = ("False", self.source.reason, self.source.message)
+        elif (wait := self._wait()) is not None:
+            ready = ("False", *wait)
         answers: dict[MonitorConditionType, tuple[Answer, str, str]] = {
             "Ready": ready,
             "Regressed": self._regressed(),

@@ -14,7 +14,7 @@ from typing import Literal
 from hardening_api.monitor import ActiveCheck, HardeningMonitorStatus, RerunRecord
 from hardening_api.run import HardeningRun
 from hardening_api.stages import StageResult
-from hardening_operator.planner.types import Event, Failure
+from hardening_operator.planner.types import Event, Failure, Wait
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class MonitorObserved:
     """When somebody asked for a check apart from the schedule."""
     generation: int | None = None
     """`metadata.generation` of the spec."""
+    wait: Wait | None = None
+    """Why the running check's attempt does not work yet."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ ROUND_LABEL = "hardening.dev/round"
 STAGE_LABEL = "hardening.dev/stage"
 ATTEMPT_LABEL = "hardening.dev/attempt"
 MONITOR_LABEL = "hardening.dev/monitor"
+MONITOR_UID_LABEL = "hardening.dev/monitor-uid"
 CHECK_LABEL = "hardening.dev/check"
 WORKSPACE_LABEL = "hardening.dev/workspace"
 NAME_LABEL = "app.kubernetes.io/name"
@@ -42,7 +43,7 @@ LONGEST_JOB = 52
 STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
 
 
-def child_name(run_name: str, key: StageKey, attempt: int) -> str:
+def stage_job_name(run_name: str, key: StageKey, attempt: int) -> str:
     """Return the name of a stage attempt's Job and of what goes with it; at most 52 characters."""
     return _fitted(run_name, f"-r{key.round}-{FOLDERS[key.stage]}{_again(attempt)}")
 

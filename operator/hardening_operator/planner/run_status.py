@@ -136,6 +136,7 @@ class Draft:
 
     def finish(self) -> Decision:
         """Return the decision with the finished status."""
+        self._tell_of_wait()
         phase: Phase = "Suspended" if self.spec.suspend and not self.ended else self.phase
         started = [stage.start_time for stage in self.ledger.stages.values() if stage.start_time is not None]
         entries = [self._with_stages(number) for number in sorted({*self.rounds, *self._started_rounds()})]
@@ -194,6 +195,19 @@ class Draft:
             return None
         return BestRound(round=entry.round, digest=entry.candidate, uri=trained_model(entry.round, "defender"))
 
+    def _wait(self) -> tuple[str, str] | None:
+        """Reason and message of the first running stage that waits for something outside the run."""
+        for key, wait in sorted(self.observed.waits.items(), key=lambda item: item[0].order):
+            stage = self.ledger.stages.get(key)
+            if stage is not None and stage.state == "Running":
+                return wait.reason, shortened(f"{key}: {wait.message}")
+        return None
+
+    def _tell_of_wait(self) -> None:
+        wait = self._wait()
+        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+            self.ledger.tell("Warning", "StageWaiting", f"{wait[0]}: {wait[1]}")
+
     def _conditions(self) -> list[Condition]:
         reason, message = self.why
         suspended = self.spec.suspend and not self.ended
@@ -204,10 +218,18 @@ class Draft:
             gate = (*GATE_ANSWERS[entry.verdict or "Inconclusive"], f"round {entry.round}: {_in_words(entry)}")
         failed = self.phase == "Failed"
         promoted = self.phase == "Promoted"
+        wait = self._wait()
+        progressing: tuple[Answer, str, str] = (
+            "True" if busy else "False",
+            "Suspended" if suspended else reason,
+            message,
+        )
+        if busy and wait is not None:
+            progressing = ("False", *wait)
         held = "suspend is true: set it to false to go on"
         answers: Answers = {
             "Accepted": ("True", "SpecValid", "the spec is valid"),
-            "Progressing": ("True" if busy else "False", "Suspended" if suspended else reason, message),
+            "Progressing": progressing,
             "GatePassed": gate,
             "Promoted": ("True" if promoted else "False", reason, message),
             "Failed": ("True", reason, message) if failed else ("False", "NoFailure", "no stage has failed for good"),

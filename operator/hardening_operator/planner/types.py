@@ -83,6 +83,16 @@ class StageObservation:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Why an attempt that should run does not work yet; it does by itself once that has passed."""
+
+    reason: str
+    """CamelCase."""
+    message: str
+    """What is in the way and what to do; never prompt or answer text."""
+
+
+@dataclass(frozen=True)
 class Approval:
     """A person's decision on one candidate."""
 
@@ -101,6 +111,8 @@ class Observed:
     approval: Approval | None = None
     generation: int | None = None
     """`metadata.generation` of the spec."""
+    waits: Mapping[StageKey, Wait] = field(default_factory=dict)
+    """Stages whose current attempt waits for something outside the run."""
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hardening_operator.local.home import HomeError
-
 
 def read_answers(folder: Path) -> list[dict[str, Any]]:
     """Return round, set, subject, verdict, prompt and answer of everything judged in the run in ``folder``."""
-    try:
-        from pyarrow import parquet  # noqa: PLC0415 - comes with the trainer; figures do without it
-    except ImportError:
-        raise HomeError("--include-text: reads Parquet: install it with `pip install pyarrow`") from None
+    from pyarrow import parquet  # noqa: PLC0415 - slow; figures do without it
+
     rows = []
     for table in sorted(folder.glob("rounds/*/evaluate/shard-*/answers.parquet")):
         number = int(table.relative_to(folder).parts[1])

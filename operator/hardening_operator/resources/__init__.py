@@ -22,20 +22,20 @@ from hardening_operator.planner.names import (
     RUN_LABEL,
     check_job_name,
     check_of,
-    child_name,
     job_reference,
     key_of,
     rerun_name,
+    stage_job_name,
 )
 from hardening_operator.planner.types import StageKey
 from hardening_operator.resources.attempt import StageAttempt, check_attempt, stage_attempt
 from hardening_operator.resources.claims import claims, shared_workspace, workspace_url
 from hardening_operator.resources.config_maps import config_maps
-from hardening_operator.resources.findings import unusable, unusable_monitor
 from hardening_operator.resources.jobs import job
 from hardening_operator.resources.network_policies import network_policy
 from hardening_operator.resources.pods import CONTAINER, METRICS_PORT
 from hardening_operator.resources.services import services
+from hardening_operator.resources.validation import monitor_problems, run_problems
 from hardening_operator.settings import OperatorSettings
 
 __all__ = [
@@ -48,34 +48,34 @@ __all__ = [
     "RUN_LABEL",
     "StageAttempt",
     "check_attempt",
-    "check_children",
+    "check_objects",
     "check_job_name",
     "check_of",
-    "child_name",
+    "stage_job_name",
     "job",
     "key_of",
-    "monitor_children",
+    "monitor_objects",
     "rerun_name",
-    "run_children",
+    "run_objects",
     "shared_workspace",
-    "stage_children",
-    "unusable",
-    "unusable_monitor",
+    "stage_objects",
+    "run_problems",
+    "monitor_problems",
     "workspace_url",
 ]
 
 
-def run_children(run: HardeningRun, settings: OperatorSettings) -> list[dict[str, Any]]:
+def run_objects(run: HardeningRun, settings: OperatorSettings) -> list[dict[str, Any]]:
     """Return what a run needs before its first stage. Raises ValueError for a run without uid, as all builders do."""
     return claims(run, settings)
 
 
-def monitor_children(monitor: HardeningMonitor, settings: OperatorSettings) -> list[dict[str, Any]]:
+def monitor_objects(monitor: HardeningMonitor, settings: OperatorSettings) -> list[dict[str, Any]]:
     """Return what a monitor needs before its first check: nothing where it goes by a run, whose workspace is used."""
     return claims(monitor, settings) if monitor.spec.run is None else []
 
 
-def stage_children(
+def stage_objects(
     run: HardeningRun, settings: OperatorSettings, key: StageKey, attempt: int, configs: Sequence[StageConfig]
 ) -> list[dict[str, Any]]:
     """Return the objects of one stage attempt in the order to create them, the Job last.
@@ -87,7 +87,7 @@ def stage_children(
     return [*config_maps(made), *policies, *services(made), job(made)]
 
 
-def check_children(attempt: StageAttempt, job_uid: str) -> list[dict[str, Any]]:
+def check_objects(attempt: StageAttempt, job_uid: str) -> list[dict[str, Any]]:
     """Return what a check's Job needs, in the order to create it: its pods start once they have their config.
 
     All of it goes with the Job, so that a monitor of many years leaves no trail.

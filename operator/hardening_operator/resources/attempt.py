@@ -15,11 +15,11 @@ from hardening_api.training import Training
 from hardening_operator.planner.names import (
     check_job_name,
     check_labels,
-    child_name,
     kueue_labels,
     namespace_of,
     owner_reference,
     service_name,
+    stage_job_name,
     stage_labels,
 )
 from hardening_operator.planner.types import StageKey
@@ -105,7 +105,7 @@ def stage_attempt(
     return StageAttempt(
         settings=settings,
         stage=key.stage,
-        name=child_name(run.metadata.name, key, number),
+        name=stage_job_name(run.metadata.name, key, number),
         namespace=namespace_of(run),
         owner=owner_reference(run),
         labels=stage_labels(run.metadata.name, key, number),

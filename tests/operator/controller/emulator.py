@@ -37,6 +37,8 @@ KINDS = {
     "pods": "Pod",
     "leases": "Lease",
 }
+EXPECTED = ("uid", "resourceVersion")
+"""What an apply may ask of the object it changes."""
 Place = tuple[str, str, str]
 """Plural, namespace, name."""
 
@@ -178,8 +180,13 @@ class ApiServer(KubernetesEmulator):
 
     async def _apply(self, place: Place, document: dict[str, Any]) -> dict[str, Any]:
         existing = self.stored.get(place)
+        metadata = document["metadata"]
         if existing is None:
+            if "uid" in metadata or "resourceVersion" in metadata:
+                raise Refused(409, "the object to be changed is not there")
             return await self.create_object(place[0], document)
+        if any(metadata.get(name, existing["metadata"][name]) != existing["metadata"][name] for name in EXPECTED):
+            raise Refused(409, "the object has been modified")
         merged = _merged(copy.deepcopy(existing), document)
         return existing if merged == existing else await self.put(place[0], merged)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hardening_api.stages import Shard, StageResult
+from hardening_operator.planner.names import STAGE_LABEL
 from hardening_operator.resources import key_of
 from tests.operator.controller.emulator import ApiServer
 from tests.operator.controller.operator_in_hand import Clock
@@ -21,8 +22,9 @@ class Kubelet:
         self._made = 0
 
     def open_jobs(self) -> list[str]:
-        """Names of the Jobs that have not ended."""
-        return [job["metadata"]["name"] for job in self._server.objects_of("jobs") if not _ended(job)]
+        """Names of the stages' Jobs that have not ended."""
+        jobs = (job for job in self._server.objects_of("jobs") if STAGE_LABEL in job["metadata"].get("labels", {}))
+        return [job["metadata"]["name"] for job in jobs if not _ended(job)]
 
     async def pod(self, job_name: str, index: int = 0, **status: Any) -> str:
         """Make a pod of a Job; it runs, unless ``status`` says otherwise. Returns its name."""

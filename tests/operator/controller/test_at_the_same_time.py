@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import ApiClient
 
-from hardening_operator.controller.apply import together
+from hardening_operator.controller.owned import together
 from hardening_operator.controller.runtime.api import KubernetesApi
 from tests.operator.controller.emulator import ApiServer
 from tests.operator.controller.kubelet import Kubelet
@@ -19,17 +19,17 @@ TRAININGS = ("first-r1-train-attacker", "first-r1-train-defender")
 
 
 class MeetingApi(KubernetesApi):
-    """Holds what is applied for a training, Jobs apart, until there are four at a time."""
+    """Holds what is created for a training, Jobs apart, until there are four at a time."""
 
     def __init__(self, client: ApiClient) -> None:
         super().__init__(client)
         self.meeting = asyncio.Barrier(4)
 
-    async def apply(self, document: Any) -> dict[str, Any]:
+    async def create(self, document: Any) -> dict[str, Any] | None:
         if document["kind"] != "Job" and document["metadata"]["name"] in TRAININGS:
             async with asyncio.timeout(PATIENCE):
                 await self.meeting.wait()
-        return await super().apply(document)
+        return await super().create(document)
 
 
 async def test_what_both_trainings_need_is_made_at_once_and_then_their_jobs(
@@ -43,7 +43,7 @@ async def test_what_both_trainings_need_is_made_at_once_and_then_their_jobs(
             await kubelet.succeed(job)
         await operator.settle()
     for training in TRAININGS:
-        made = [plural for method, plural, name in server.calls if (method, name) == ("PATCH", training)]
+        made = [plural for method, plural, name in server.calls if (method, name) == ("POST", training)]
         assert sorted(made[:2]) == ["configmaps", "networkpolicies"]
         assert made[2:] == ["jobs"]
 

@@ -208,7 +208,11 @@ async def test_a_regression_hardens_the_promoted_checkpoint_again_once(
     await check(operator, kubelet, 2, harmful=80, attacks=17)
     assert server.names("hardeningruns") == [RUN_NAME, rerun_of(2)]
     run = server.get_one("hardeningruns", rerun_of(2))
-    assert run["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "gpu", "hardening.dev/monitor": "nightly"}
+    assert run["metadata"]["labels"] == {
+        "kueue.x-k8s.io/queue-name": "gpu",
+        "hardening.dev/monitor": "nightly",
+        "hardening.dev/monitor-uid": server.get_one(KIND, "nightly")["metadata"]["uid"],
+    }
     assert "ownerReferences" not in run["metadata"]
     assert run["spec"]["model"] == {"uri": "file:///workspace/promoted/abc-def"}
     attacks = f"file:///workspace/monitors/nightly/{due(2)}/evaluate/shard-0-of-1/attacks.jsonl"
@@ -422,7 +426,7 @@ async def test_an_operator_restarted_in_the_middle_of_a_check_starts_it_once_and
     await reach(operator, 2)
     for _ in range(3):
         await OperatorInHand(server, api, clock).settle(NIGHTLY)
-    assert server.calls.count(("PATCH", "jobs", due(2))) == 1
+    assert server.calls.count(("POST", "jobs", due(2))) == 1
     await kubelet.finish(due(2), result(sums(20)))
     await OperatorInHand(server, api, clock).settle(NIGHTLY)
     assert monitor_status(server)["history"][0]["verdict"] == "Pass"
@@ -444,7 +448,7 @@ async def test_an_operator_killed_at_any_point_of_a_check_s_start_leaves_nothing
 ) -> None:
     await submit(server)
     await reach(operator, 1)
-    server.failures += [("PATCH", plural, 503)] * 5
+    server.failures += [("POST", plural, 503)] * 5
     with pytest.raises(ApiError, match="503"):
         await reach(operator, 2)
     kinds = ("jobs", "networkpolicies", "configmaps")
@@ -479,7 +483,7 @@ async def test_what_the_api_server_refuses_to_create_ends_the_check_with_its_wor
 ) -> None:
     await submit(server)
     await reach(operator, 1)
-    server.failures.append(("PATCH", "networkpolicies", 403))
+    server.failures.append(("POST", "networkpolicies", 403))
     await reach(operator, 2)
     [record] = monitor_status(server)["history"]
     assert (record["verdict"], record["reason"]) == ("Inconclusive", "CreateRejected")

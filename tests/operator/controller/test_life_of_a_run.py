@@ -113,7 +113,7 @@ async def test_an_operator_killed_after_it_stored_its_decision_loses_nothing(
     server: ApiServer, api: KubernetesApi, clock: Clock, kubelet: Kubelet
 ) -> None:
     await submit(server)
-    server.failures += [("PATCH", "jobs", 503)] * 5
+    server.failures += [("POST", "jobs", 503)] * 5
     with pytest.raises(ApiError, match="503"):
         await OperatorInHand(server, api, clock).look()
     assert (server.statuses_written("first"), server.names("jobs")) == (1, [])
@@ -167,7 +167,7 @@ async def test_a_busy_api_server_is_asked_again(
     server: ApiServer, operator: OperatorInHand, kubelet: Kubelet, clock: Clock
 ) -> None:
     await submit(server)
-    server.failures += [("PATCH", "hardeningruns/status", 429), ("PATCH", "jobs", 500), ("POST", "events", 503)]
+    server.failures += [("PATCH", "hardeningruns/status", 429), ("POST", "jobs", 500), ("POST", "events", 503)]
     assert await run_out(operator, kubelet, clock) == STAGES
     assert server.failures == []
 
@@ -207,7 +207,7 @@ async def test_suspended_stages_save_and_go_and_start_again_when_resumed(
     # Resumed while the pod still saves: the same attempt must wait until it has gone.
     await edit(server, suspend=False)
     await operator.settle()
-    assert server.calls.count(("PATCH", "jobs", BASE)) == 1
+    assert server.calls.count(("POST", "jobs", BASE)) == 1
     await kubelet.let_go()
     assert await run_out(operator, kubelet, clock) == STAGES
     assert status_of(server)["base"]["stages"][0]["attempts"] == 1
@@ -342,7 +342,7 @@ async def test_what_the_api_server_refuses_to_create_fails_the_run_with_its_word
     server: ApiServer, operator: OperatorInHand
 ) -> None:
     await submit(server)
-    server.failures.append(("PATCH", "configmaps", 403))
+    server.failures.append(("POST", "configmaps", 403))
     assert await operator.look() == ("Changed", 0.0)
     await operator.settle()
     assert condition(server, "Failed")[:2] == ("True", "CreateRejected")
@@ -359,7 +359,9 @@ async def test_a_job_of_an_earlier_run_of_the_same_name_is_waited_for(
     await submit(server)
     assert await operator.settle() == 2.0
     assert server.get_one("jobs", BASE) is job
-    await server.remove("jobs", BASE)
+    for plural in ("jobs", "configmaps", "networkpolicies", "persistentvolumeclaims"):
+        for name in server.names(plural):
+            await server.remove(plural, name)
     await operator.settle()
     uid = server.get_one("hardeningruns", "first")["metadata"]["uid"]
     assert server.get_one("jobs", BASE)["metadata"]["ownerReferences"][0]["uid"] == uid

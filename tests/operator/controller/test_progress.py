@@ -10,10 +10,16 @@ import pytest
 from aiohttp import web
 
 from hardening_api.status import Progress
-from hardening_operator.controller import scrape
-from hardening_operator.controller.progress import Measured, published, read_metrics
+from hardening_operator.controller import progress
+from hardening_operator.controller.progress import (
+    LONGEST_PAUSE,
+    Measured,
+    ProgressReader,
+    http_fetcher,
+    published,
+    read_metrics,
+)
 from hardening_operator.controller.runtime.queue import RUN, Key
-from hardening_operator.controller.scrape import LONGEST_PAUSE, ProgressReader, http_fetcher
 from tests.operator.controller.emulator import ApiServer
 from tests.operator.controller.kubelet import Kubelet
 from tests.operator.controller.operator_in_hand import FIRST, OperatorInHand, submit
@@ -64,7 +70,7 @@ async def answers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any]]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    monkeypatch.setattr(scrape, "METRICS_PORT", runner.addresses[0][1])
+    monkeypatch.setattr(progress, "METRICS_PORT", runner.addresses[0][1])
     yield given
     await runner.cleanup()
 

@@ -105,7 +105,7 @@ async def test_streams_that_are_cut_are_begun_anew_and_nothing_is_done_twice(
             await kubelet.succeed(stage)
         await until(server, lambda: status_of(server).get("phase") == "Promoted")
     assert sorted(server.names("jobs")) == sorted(STAGES)
-    assert all(server.calls.count(("PATCH", "jobs", stage)) == 1 for stage in STAGES)
+    assert all(server.calls.count(("POST", "jobs", stage)) == 1 for stage in STAGES)
 
 
 async def test_a_job_that_went_while_the_streams_were_cut_is_missed_by_the_sweep_and_made_again(

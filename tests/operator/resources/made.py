@@ -9,7 +9,7 @@ from hardening_api.stages import StageConfig
 from hardening_api.status import EvaluationFigures, GateResult, HardeningRunStatus, RoundStatus, StageName
 from hardening_operator.planner.stage_configs import run_identity, stage_configs
 from hardening_operator.planner.types import StageKey
-from hardening_operator.resources import stage_children, workspace_url
+from hardening_operator.resources import stage_objects, workspace_url
 from hardening_operator.settings import OperatorSettings
 from tests.operator.world import digest_for, spec_of
 
@@ -61,7 +61,7 @@ def children(
 ) -> list[dict[str, Any]]:
     """What is made for one stage attempt."""
     configs = configs_of(run, round_number, stage)
-    return stage_children(run, settings, StageKey(round_number, stage), attempt, configs)
+    return stage_objects(run, settings, StageKey(round_number, stage), attempt, configs)
 
 
 def child(made: list[dict[str, Any]], kind: str) -> dict[str, Any]:

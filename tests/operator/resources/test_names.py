@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hardening_api.status import StageName
 from hardening_operator.planner.names import LONGEST_JOB, check_labels, claim_name, service_name, stage_labels
 from hardening_operator.planner.types import STAGE_ORDER, StageKey
-from hardening_operator.resources import check_job_name, check_of, child_name, key_of, rerun_name
+from hardening_operator.resources import check_job_name, check_of, key_of, rerun_name, stage_job_name
 from tests.operator.resources.made import ALL_STAGES, child, children, run_of
 
 LONGEST_RUN = 52
@@ -33,18 +33,18 @@ LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 def test_a_name_tells_run_round_stage_and_from_the_second_on_the_attempt(
     round_number: int, stage: StageName, attempt: int, name: str
 ) -> None:
-    assert child_name("demo", StageKey(round_number, stage), attempt) == name
+    assert stage_job_name("demo", StageKey(round_number, stage), attempt) == name
 
 
 def test_a_long_run_is_cut_and_marked() -> None:
-    name = child_name("a" * LONGEST_RUN, StageKey(100, "TrainAttacker"), 12)
+    name = stage_job_name("a" * LONGEST_RUN, StageKey(100, "TrainAttacker"), 12)
     assert re.fullmatch(r"a{19}-[0-9a-f]{8}-r100-train-attacker-a12", name)
     assert len(name) == LONGEST_JOB
 
 
 @given(RUN_NAMES, KEYS, ATTEMPTS)
 def test_every_name_is_valid_and_leaves_room_for_a_pods(run: str, key: StageKey, attempt: int) -> None:
-    job = child_name(run, key, attempt)
+    job = stage_job_name(run, key, attempt)
     assert LABEL.fullmatch(job)
     last_pod = f"{job}-1023-x7k2p"
     assert len(last_pod) <= 63
@@ -55,23 +55,23 @@ def test_every_name_is_valid_and_leaves_room_for_a_pods(run: str, key: StageKey,
 
 @given(LONG_RUN_NAMES, LONG_RUN_NAMES, KEYS, ATTEMPTS)
 def test_two_long_runs_never_share_a_name(one: str, other: str, key: StageKey, attempt: int) -> None:
-    assert (child_name(one, key, attempt) == child_name(other, key, attempt)) is (one == other)
+    assert (stage_job_name(one, key, attempt) == stage_job_name(other, key, attempt)) is (one == other)
 
 
 @given(st.text("ab-0", min_size=40, max_size=40), st.text("xy", min_size=8, max_size=8), KEYS)
 def test_runs_that_differ_only_in_what_is_cut_away_differ_in_the_mark(start: str, end: str, key: StageKey) -> None:
     one, other = f"a{start}{end}", f"a{start}{end[::-1]}"
-    assert (child_name(one, key, 9999) == child_name(other, key, 9999)) is (one == other)
+    assert (stage_job_name(one, key, 9999) == stage_job_name(other, key, 9999)) is (one == other)
 
 
 @given(RUN_NAMES, KEYS, ATTEMPTS, RUN_NAMES, KEYS, ATTEMPTS)
 def test_no_two_attempts_share_a_name(a: str, b: StageKey, c: int, d: str, e: StageKey, f: int) -> None:
-    assert (child_name(a, b, c) == child_name(d, e, f)) is ((a, b, c) == (d, e, f))
+    assert (stage_job_name(a, b, c) == stage_job_name(d, e, f)) is ((a, b, c) == (d, e, f))
 
 
 def test_a_run_named_like_another_runs_stage_is_told_apart() -> None:
     key = StageKey(1, "Attack")
-    assert child_name("x-r1-attack", key, 1) != child_name("x", key, 1)
+    assert stage_job_name("x-r1-attack", key, 1) != stage_job_name("x", key, 1)
 
 
 def test_a_service_is_named_like_its_job_unless_that_begins_with_a_digit() -> None:
@@ -115,7 +115,7 @@ def test_every_object_carries_the_labels_and_dies_with_its_run(round_number: int
     for entry in made:
         metadata = entry["metadata"]
         assert metadata["labels"] == stage_labels("demo", key, 2)
-        assert (metadata["name"], metadata["namespace"]) == (child_name("demo", key, 2), "safety")
+        assert (metadata["name"], metadata["namespace"]) == (stage_job_name("demo", key, 2), "safety")
         assert metadata["ownerReferences"] == [
             {
                 "apiVersion": "hardening.dev/v1alpha1",
@@ -150,7 +150,7 @@ def test_names_of_checks_and_reruns_are_valid_and_as_short_as_a_run_s(monitor: s
 
 @given(RUN_NAMES, TIMES, ATTEMPTS, RUN_NAMES, KEYS, ATTEMPTS)
 def test_a_check_is_never_named_like_a_stage(monitor: str, time: int, a: int, run: str, key: StageKey, b: int) -> None:
-    assert check_job_name(f"{monitor}-{time}", a) != child_name(run, key, b)
+    assert check_job_name(f"{monitor}-{time}", a) != stage_job_name(run, key, b)
 
 
 @given(RUN_NAMES, TIMES, ATTEMPTS)

@@ -15,7 +15,7 @@ from kubernetes.client.models.v1_service import V1Service
 from pydantic import BaseModel, ValidationError
 
 from hardening_api.status import StageName
-from hardening_operator.resources import run_children
+from hardening_operator.resources import run_objects
 from tests.operator.resources.made import ALL_STAGES, SETTINGS, child, children, run_of
 from tests.operator.resources.test_needs import SECRETIVE
 from tests.operator.resources.test_pods import ALL
@@ -46,7 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 def all_of(run_fields: dict[str, Any]) -> list[dict[str, Any]]:
     run = run_of(labels={"kueue.x-k8s.io/queue-name": "gpu"}, **run_fields)
-    made = run_children(run, SETTINGS)
+    made = run_objects(run, SETTINGS)
     for round_number, stage in ALL_STAGES:
         made += children(run, round_number, stage)
     return made
@@ -92,7 +92,7 @@ def test_no_object_holds_a_secret_or_a_row_of_data(
     monkeypatch.setenv("HARDENING_SECRET_BUCKET_AWS_SECRET_ACCESS_KEY", "a-secret")
     data = {"preferences": {"uri": f"{tmp_path.as_uri()}/pairs.jsonl"}, "evaluation": SECRETIVE["data"]["evaluation"]}
     run = run_of(**SECRETIVE | {"data": data, "workspace": BUCKET})
-    made = [*run_children(run, SETTINGS), *children(run, round_number, stage)]
+    made = [*run_objects(run, SETTINGS), *children(run, round_number, stage)]
     assert "Secret" not in {entry["kind"] for entry in made}
     text = json.dumps(made)
     assert "a-row-of-data" not in text

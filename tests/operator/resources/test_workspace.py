@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hardening_api.run import HardeningRun
-from hardening_operator.resources import run_children, workspace_url
+from hardening_operator.resources import run_objects, workspace_url
 from hardening_operator.settings import OperatorSettings
 from tests.operator.resources.made import SETTINGS, container_of, environ_of, job_of, pod_of, run_of
 
@@ -26,7 +26,7 @@ def test_a_run_that_names_no_workspace_gets_the_operators_claim() -> None:
     settings = OperatorSettings(
         trainer_image="t", workspace_size="20Gi", workspace_storage_class="fast", workspace_access_mode="ReadWriteMany"
     )
-    [made] = run_children(run_of(), settings)
+    [made] = run_objects(run_of(), settings)
     assert made["metadata"]["name"] == "demo-workspace"
     assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-of-demo"
     assert made["metadata"]["labels"]["hardening.dev/run"] == "demo"
@@ -39,7 +39,7 @@ def test_a_run_that_names_no_workspace_gets_the_operators_claim() -> None:
 
 
 def test_a_claim_is_made_as_the_run_describes_it() -> None:
-    [made] = run_children(claim(size=1000, accessMode="ReadWriteOnce"), SETTINGS)
+    [made] = run_objects(claim(size=1000, accessMode="ReadWriteOnce"), SETTINGS)
     assert made["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1000"}}}
     assert mount(claim(size="1Gi")) == [
         {"name": "hardening-workspace", "persistentVolumeClaim": {"claimName": "demo-workspace"}}
@@ -48,7 +48,7 @@ def test_a_claim_is_made_as_the_run_describes_it() -> None:
 
 def test_in_a_given_claim_a_run_has_a_folder_and_nothing_is_made() -> None:
     run = claim(claimName="shared")
-    assert run_children(run, SETTINGS) == []
+    assert run_objects(run, SETTINGS) == []
     assert workspace_url(run) == "file:///workspace/demo"
     assert mount(run)[0]["persistentVolumeClaim"] == {"claimName": "shared"}
 
@@ -100,7 +100,7 @@ def test_co_location_is_added_to_the_runs_own_affinity() -> None:
 def test_a_bucket_has_a_folder_of_the_runs_name_and_no_volume() -> None:
     run = run_of(workspace=BUCKET)
     assert workspace_url(run) == "s3://runs/team/demo"
-    assert run_children(run, SETTINGS) == []
+    assert run_objects(run, SETTINGS) == []
     assert mount(run) == []
     assert "/workspace" not in [entry["mountPath"] for entry in container_of(run, 1, "Attack")["volumeMounts"]]
 

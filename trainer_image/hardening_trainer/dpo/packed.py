@@ -13,23 +13,27 @@ places where TRL expects them: loss and metrics stay TRL's own.
 from __future__ import annotations
 
 import functools
+import inspect
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
+from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.inference.attention import attention_masks
+from hardening_trainer.inference.logprobs import NOT_FINITE
+from hardening_trainer.inference.sharing import shares_beginnings
 
 _VOCABULARY_TILE = 32768
 """Logits exist only for this many words at a time."""
 _STATISTICS = ("entropy", "mean_logits", "is_top1")
 _SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-_LAYERS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
@@ -107,31 +111,107 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
 def add_packed_forward(model: PreTrainedModel) -> bool:
     """Make `model(..., fused_lm_head=True)`, which TRL added, run on packed rows; False if the model cannot.
 
-    Models that cannot (a mixture of experts, attention without masks, scaled logits) keep TRL's padded batch.
+    Models that cannot (a mixture of experts, layers that would mix what shares a row, scaled logits) keep TRL's padded
+    batch. Where TRL's head gives other numbers than the model's own (a soft cap it does not know), the model's own
+    logits are taken. Raises ModelNotUsable where those are no finite numbers.
     """
-    if not _takes_packed_rows(model):
-        return False
     padded = model.forward
+    if _takes_packed_rows(model):
+        _route(model, padded, _packed_forward)
+        if not _differs(model, padded):
+            return True
+        model.forward = padded
+    if _differs(model, padded):
+        _route(model, padded, functools.partial(_own_logits_forward, padded))
+    return False
+
+
+_Forward = Callable[[PreTrainedModel, torch.Tensor, torch.Tensor, torch.Tensor], FusedCausalLMOutput]
+
+
+def _route(model: PreTrainedModel, padded: Callable[..., Any], fused: _Forward) -> None:
+    """Let `fused` compute what is asked for with `fused_lm_head=True`, and `padded` the rest."""
 
     @functools.wraps(padded)
     def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
         if not fused_lm_head:
             return padded(*args, fused_lm_head=False, **kwargs)
-        return _packed_forward(self, kwargs["input_ids"], kwargs["attention_mask"], kwargs["labels"])
+        return fused(self, kwargs["input_ids"], kwargs["attention_mask"], kwargs["labels"])
 
     model.forward = types.MethodType(forward, model)
-    return True
+
+
+@torch.no_grad()
+def _differs(model: PreTrainedModel, padded: Callable[..., Any]) -> bool:
+    """Whether the fused forward gives other log-probabilities than the model's own logits, on two short pairs.
+
+    Not seen under ZeRO-3, whose model holds no weights yet, nor where TRL has not added its head.
+    """
+    sharded = is_deepspeed_zero3_enabled()  # type: ignore[no-untyped-call]  # transformers leaves it so
+    if sharded or "fused_lm_head" not in inspect.signature(padded, follow_wrapped=False).parameters:
+        return False
+    batch = {name: value.to(model.device) for name, value in _probe_batch(model).items()}
+    was_training = model.training
+    model.train(False)
+    try:
+        expected = _own_logits_forward(padded, model, **batch).log_probs
+        if expected is None or not bool(expected.isfinite().all()):
+            raise ModelNotUsable(model.name_or_path, "the log-probability of an answer is no number", NOT_FINITE)
+        given = model(**batch, fused_lm_head=True).log_probs
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError):
+        return True
+    finally:
+        model.train(was_training)
+    return bool((given.float() - expected).abs().max() > (1e-3 if model.dtype == torch.float32 else 0.2))
+
+
+def _probe_batch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Two pairs in TRL's order, chosen then rejected, with answers of different lengths."""
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = vocabulary // 3 + (torch.arange(4 * 8) * 7).view(4, 8) % max(1, vocabulary // 2)
+    ids[2:, :3] = ids[:2, :3]
+    lengths = torch.tensor([8, 6, 7, 8])
+    mask = (torch.arange(8)[None] < lengths[:, None]).long()
+    labels = ids.masked_fill((mask == 0) | (torch.arange(8)[None] < 3), -100)
+    return {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}
+
+
+def _own_logits_forward(
+    padded: Callable[..., Any],
+    model: PreTrainedModel,  # noqa: ARG001  # `padded` is bound to it
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    labels: torch.Tensor,
+) -> FusedCausalLMOutput:
+    """What TRL's head returns, from the logits the model itself computes."""
+    logits = padded(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1]
+    at = labels[:, 1:] != -100
+    targets = labels[:, 1:][at]
+    of_answers = logits[at].float()
+    logps = of_answers.log_softmax(dim=-1)
+    taken = logps.gather(-1, targets[:, None])[:, 0]
+
+    def back(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(at.shape).masked_scatter(at, values)
+
+    return FusedCausalLMOutput(
+        loss=-taken.mean(),
+        log_probs=back(taken),
+        entropy=back(-(logps.exp() * logps).sum(dim=-1).detach()),
+        mean_logits=back(of_answers.mean(dim=-1).detach()),
+        is_top1=back((of_answers.argmax(dim=-1) == targets).float()),
+        label_mask=at,
+    )
 
 
 def _packed_forward(
     model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor
 ) -> FusedCausalLMOutput:
     batch = pack(input_ids, attention_mask, labels)
-    distances = batch.position_ids[:, :, None] - batch.position_ids[:, None, :]
     hidden = model.base_model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=attention_masks(model, batch.seen, distances),
+        attention_mask=attention_masks(model, batch.seen, batch.position_ids, batch.position_ids),
         use_cache=False,
     ).last_hidden_state[batch.sources[:, 0], batch.sources[:, 1]]
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it so
@@ -159,10 +239,7 @@ def _packed_forward(
 def _takes_packed_rows(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
     return (
-        config._attn_implementation in ("sdpa", "eager")
-        and "position_ids" in type(model).forward.__annotations__
-        and set(getattr(config, "layer_types", None) or ["full_attention"]) <= _LAYERS
-        and not getattr(config, "alibi", False)
+        shares_beginnings(model)
         and not hasattr(config, "output_router_logits")
         and all(getattr(config, name, None) in (None, 1.0) for name in _SCALES)
     )

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-_TAKES_MASKS = ("sdpa", "eager")
+TAKES_MASKS = ("sdpa", "eager")
+"""Attention implementations that take such a mask."""
+
+
+def attention_kinds(config: PretrainedConfig) -> set[str]:
+    """Return the kinds of layers a text model has: `full_attention`, `sliding_attention`, ... in transformers' words.
+
+    Where the config lists none, a window or a chunk size means that every layer has it, as transformers reads it.
+    """
+    listed = getattr(config, "layer_types", None)
+    if listed:
+        return set(listed)
+    if getattr(config, "sliding_window", None):
+        return {"sliding_attention"}
+    return {"chunked_attention"} if getattr(config, "attention_chunk_size", None) else {"full_attention"}
 
 
 def attention_masks(
-    model: PreTrainedModel, seen: torch.Tensor, distances: torch.Tensor
+    model: PreTrainedModel, seen: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive masks [B, 1, Q, T] in the form `model` takes them.
+    """Additive masks [B, 1, Q, T] in the form `model` takes them: one, or one for each kind of layer.
 
-    `seen` [B, Q, T] says which key each query may attend to; `distances` [B, Q, T] how many positions back it
-    lies, for models with a sliding window. Raises ValueError for an attention that takes no such mask.
+    `seen` [B, Q, T] says which key each query may attend to, were there no windows; `queries` [B, Q] and `keys` [B, T]
+    are positions in the sequence, by which windows and chunks are measured. Raises ValueError for an attention that
+    takes no such mask.
     """
-    implementation = model.config._attn_implementation
-    if implementation not in _TAKES_MASKS:
-        raise ValueError(f"attn_implementation: got {implementation!r}: expected one of {_TAKES_MASKS}")
-    full = _additive(seen, model.dtype)
-    window = getattr(model.config, "sliding_window", None)
-    if not window:
-        return full
-    sliding = _additive(seen & (distances < window), model.dtype)
-    if getattr(model.config, "layer_types", None):  # the model mixes both kinds of layer
-        return {"full_attention": full, "sliding_attention": sliding}
-    return sliding
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
+    if implementation not in TAKES_MASKS:
+        raise ValueError(f"attn_implementation: got {implementation!r}: expected one of {TAKES_MASKS}")
+    masks = {
+        kind: _additive(_within(kind, config, seen, queries, keys), model.dtype) for kind in attention_kinds(config)
+    }
+    return masks if len(masks) > 1 else masks.popitem()[1]
+
+
+def _within(
+    kind: str, config: PretrainedConfig, seen: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor
+) -> torch.Tensor:
+    """What a layer of this kind sees of `seen`."""
+    query, key = queries[:, :, None], keys[:, None, :]
+    if kind == "full_attention":
+        return seen
+    if kind == "sliding_attention":
+        window: int = config.sliding_window
+        return seen & (query - key < window)
+    if kind == "chunked_attention":
+        chunk: int = config.attention_chunk_size
+        return seen & (query // chunk == key // chunk)
+    raise ValueError(f"layer_types: got {kind!r}: expected layers that attend")
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -3,7 +3,8 @@
 Many sequences to score share their beginning: the system prompt, the prompt of two answers, the start of a
 refusal. So the sequences are laid into *rows* as tries: each distinct beginning is computed once, a token attends
 only to its own ancestors (a 4-D mask) and carries its depth as position. There is no padding, and logits are taken
-only where an answer token is predicted.
+only where an answer token is predicted. Models whose layers would mix what shares a row (see `sharing`) read every
+sequence by itself instead, in batches padded on the right.
 
     rows = pack(prompts, answers) -> one forward pass per row -> log p(token | ancestors) -> sum per answer
 """
@@ -19,12 +20,17 @@ from transformers import PreTrainedModel
 
 from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.inference.attention import attention_masks
+from hardening_trainer.inference.sharing import shares_beginnings
 
 Progress = Callable[[int, int], None]
 """Called with (prompts done, prompts in all)."""
 
 DEFAULT_BATCH_TOKENS = 512
 NOT_FINITE = "expected a finite number: look for NaN in its weights, and try HARDENING_DTYPE=float32"
+
+
+_Value = tuple[int, int, float]
+"""A prompt's index, its answer's, and the answer's log-probability."""
 
 
 @dataclass
@@ -88,8 +94,8 @@ def answer_logprobs(
     was_training = model.training
     model.train(False)
     try:
-        for row in _pack(prompts, answers, max_batch_tokens):
-            for (prompt, answer, _), value in zip(row.answers, _row_logprobs(model, row), strict=True):
+        for values in _batches(model, prompts, answers, max_batch_tokens):
+            for prompt, answer, value in values:
                 if not math.isfinite(value):
                     raise ModelNotUsable(model.name_or_path, f"the log-probability of an answer is {value}", NOT_FINITE)
                 result[prompt][answer] = value
@@ -156,6 +162,60 @@ def _check(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]])
             raise ValueError(f"prompts[{index}]: got no token: expected at least one before the answer")
 
 
+def _batches(
+    model: PreTrainedModel, prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], max_tokens: int
+) -> Iterator[list[_Value]]:
+    """The log-probability of every answer, as the model's architecture lets them be computed, batch by batch."""
+    if shares_beginnings(model):
+        for row in _pack(prompts, answers, max_tokens):
+            values = _row_logprobs(model, row)
+            yield [(prompt, answer, value) for (prompt, answer, _), value in zip(row.answers, values, strict=True)]
+        return
+    for batch in _pad(prompts, answers, max_tokens):
+        values = _padded_logprobs(model, [(prompts[prompt], answers[prompt][answer]) for prompt, answer in batch])
+        yield [(prompt, answer, value) for (prompt, answer), value in zip(batch, values, strict=True)]
+
+
+def _pad(
+    prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], max_tokens: int
+) -> Iterator[list[tuple[int, int]]]:
+    """(prompt, answer) in batches that hold at most `max_tokens` with their padding, shortest sequences first."""
+    lengths = {
+        (prompt, answer): len(prompts[prompt]) + len(ids)
+        for prompt, of_prompt in enumerate(answers)
+        for answer, ids in enumerate(of_prompt)
+    }
+    batch: list[tuple[int, int]] = []
+    for key in sorted(lengths, key=lambda key: (lengths[key], key)):
+        if batch and (len(batch) + 1) * lengths[key] > max_tokens:
+            yield batch
+            batch = []
+        batch.append(key)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _padded_logprobs(model: PreTrainedModel, batch: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+    """Log-probability of each (prompt, answer), each in a row of its own: nothing before a token is padding."""
+    width = max(len(prompt) + len(answer) for prompt, answer in batch)
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, answer) in enumerate(batch):
+        length = len(prompt) + len(answer)
+        ids[row, :length] = torch.tensor(prompt + answer)
+        mask[row, :length] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    values = []
+    for row, (prompt, answer) in enumerate(batch):
+        first, last = len(prompt), len(prompt) + len(answer)
+        of_answer = logits[row, first - 1 : last - 1].float()
+        taken = of_answer.gather(-1, ids[row, first:last, None])[:, 0] - of_answer.logsumexp(dim=-1)
+        values.append(math.fsum(taken.double().tolist()))
+    return values
+
+
 def _pack(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], max_tokens: int) -> Iterator[_Row]:
     """Rows of at most `max_tokens` nodes, filled in token order: there neighbours share the most."""
     row = _Row()
@@ -209,6 +269,5 @@ def _masks(model: PreTrainedModel, row: _Row) -> torch.Tensor | dict[str, torch.
         if parent >= 0:
             seen[node] = seen[parent]
         seen[node, node] = True
-    depths = torch.tensor(row.depths)
-    distances = depths[:, None] - depths[None, :]
-    return attention_masks(model, seen[None].to(model.device), distances[None].to(model.device))
+    depths = torch.tensor([row.depths], device=model.device)
+    return attention_masks(model, seen[None].to(model.device), depths, depths)

@@ -9,16 +9,20 @@ answers (up to rounding of the model's own arithmetic).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.inference.attention import attention_masks
 from hardening_trainer.inference.chat import common_prefix_length
 from hardening_trainer.inference.kv_cache import growing_cache
+from hardening_trainer.inference.logprobs import NOT_FINITE
+from hardening_trainer.inference.sharing import may_cache, shares_beginnings
 
 Progress = Callable[[int, int], None]
 """Called with (prompts done, prompts in all)."""
@@ -73,7 +77,8 @@ def sample(  # noqa: PLR0913  # each is one independent choice of the caller
 
     `prompts` are token ids (`chat.encode_prompt`), `eos_ids` the tokens that end an answer. `keys` names each
     prompt for its noise (default: its index), so a shard passes the indices in the whole set. `batch_size` is in
-    rows (prompts x variants) and bounds memory. Raises ValueError on an empty prompt or num_return below 1.
+    rows (prompts x variants) and bounds memory. Raises ValueError on an empty prompt or num_return below 1,
+    ModelNotUsable where the model's logits are no finite numbers.
     """
     if num_return < 1:
         raise ValueError(f"num_return: got {num_return}: expected at least 1")
@@ -81,23 +86,38 @@ def sample(  # noqa: PLR0913  # each is one independent choice of the caller
         if not prompt:
             raise ValueError(f"prompts[{index}]: got no token: expected at least one")
     names = range(len(prompts)) if keys is None else keys
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    step = max(1, batch_size // num_return)
     result: list[list[Sampled]] = [[] for _ in prompts]
     was_training = model.training
     model.train(False)
     try:
-        for start in range(0, len(order), step):
-            chosen = order[start : start + step]
+        share, done = shares_beginnings(model), 0
+        for chosen in _batches(prompts, max(1, batch_size // num_return), equal_lengths=not share):
             noise = _noise(seed, [names[index] for index in chosen], num_return, params)
-            batch = _Batch(model, [prompts[index] for index in chosen], num_return, noise, params)
-            for index, variants in zip(chosen, batch.run(frozenset(eos_ids)), strict=True):
+            texts = [prompts[index] for index in chosen]
+            if share:
+                drawn = _Batch(model, texts, num_return, noise, params).run(frozenset(eos_ids))
+            else:
+                drawn = _generate(model, texts, num_return, noise, params, eos_ids)
+            for index, variants in zip(chosen, drawn, strict=True):
                 result[index] = variants
+            done += len(chosen)
             if progress is not None:
-                progress(start + len(chosen), len(prompts))
+                progress(done, len(prompts))
     finally:
         model.train(was_training)
     return result
+
+
+def _batches(prompts: Sequence[list[int]], size: int, equal_lengths: bool) -> Iterator[list[int]]:
+    """Indices of at most `size` prompts drawn together, shortest first; with `equal_lengths` they need no padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(prompts)), key=lambda index: len(prompts[index])):
+        if batch and (len(batch) == size or (equal_lengths and len(prompts[index]) != len(prompts[batch[0]]))):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 def _noise(seed: int, keys: Sequence[int], num_return: int, params: SamplingParams) -> torch.Tensor | None:
@@ -162,11 +182,11 @@ class _Batch:
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, as_keys: torch.Tensor) -> torch.Tensor:
         """Append `ids` [B, Q] to the past and return logits [B, V] of the last, in float32."""
         self.past = torch.cat([self.past.expand(len(ids), -1), as_keys], dim=1)
-        distances = positions[:, :, None] - self.past[:, None, :]
+        seen = positions[:, :, None] >= self.past[:, None, :]
         output = self.model(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=attention_masks(self.model, distances >= 0, distances),
+            attention_mask=attention_masks(self.model, seen, positions, self.past),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
@@ -195,13 +215,17 @@ class _Batch:
         variants = [Sampled(ids, end) for ids, end in zip(tokens, ended, strict=True)]
         return [variants[start : start + self.num_return] for start in range(0, total, self.num_return)]
 
+    @torch.inference_mode()
+    def next_logits(self) -> torch.Tensor:
+        """Logits [B, V] of the token after the last of every row, which joins the past."""
+        positions = self.position[:, None]
+        return self._forward(self.last[:, None], positions, positions)
+
     def _step(self, step: int) -> torch.Tensor:
         """The next token of every row, [B]."""
-        positions = self.position[:, None]
-        logits = self._forward(self.last[:, None], positions, positions)
-        if self.noise is None:
-            return logits.argmax(dim=-1)
-        return draw(logits, self.noise[self.rows, step], self.params.temperature, self.params.top_p)
+        return _choose(
+            self.model, self.next_logits(), None if self.noise is None else self.noise[self.rows, step], self.params
+        )
 
     def _compact(self, alive: list[int]) -> None:
         """Drop ended rows, once they are an eighth of the batch: dropping copies the cache."""
@@ -211,6 +235,100 @@ class _Batch:
         self.cache.batch_select_indices(kept)
         self.rows, self.last, self.position = self.rows[kept], self.last[kept], self.position[kept]
         self.past = self.past[kept]
+
+
+def first_logits(model: PreTrainedModel, prompts: Sequence[list[int]]) -> torch.Tensor:
+    """Logits [P, V] of the token after each prompt, all read in one batch with a common beginning."""
+    return _Batch(model, prompts, 1, None, SamplingParams(temperature=0)).next_logits()
+
+
+def _generate(  # as `sample`, for prompts of one length
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    num_return: int,
+    noise: torch.Tensor | None,
+    params: SamplingParams,
+    eos_ids: Sequence[int],
+) -> list[list[Sampled]]:
+    """As `_Batch.run`, through the model's own `generate` and cache: for layers that keep other things than keys."""
+    rows = [prompt for prompt in prompts for _ in range(num_return)]
+    uniforms = None if noise is None else noise.to(model.device)
+
+    def chosen(step: int, logits: torch.Tensor) -> torch.Tensor:
+        return _choose(model, logits, None if uniforms is None else uniforms[:, step], params)
+
+    variants = []
+    for row in generate(model, rows, params.max_new_tokens, chosen, eos_ids):
+        end = next((place for place, token in enumerate(row) if token in eos_ids), None)
+        variants.append(Sampled(row[:end], end is not None))
+    return [variants[start : start + num_return] for start in range(0, len(variants), num_return)]
+
+
+def generate(
+    model: PreTrainedModel,
+    rows: Sequence[list[int]],
+    count: int,
+    choose: Callable[[int, torch.Tensor], torch.Tensor],
+    eos_ids: Sequence[int] = (),
+) -> list[list[int]]:
+    """Go on from `rows`, of one length, by at most `count` tokens through the model's `generate`.
+
+    `choose` is given the step, from 0, and logits [B, V] in float32, and returns tokens [B].
+    """
+    ids = torch.tensor(rows, device=model.device)
+    ends = sorted(eos_ids) or None
+    config = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it so
+        do_sample=False,
+        max_new_tokens=count,
+        eos_token_id=ends,
+        pad_token_id=ends[0] if ends else 0,
+        use_cache=may_cache(model),
+    )
+    with _without_settings_of_its_own(model), torch.inference_mode():
+        whole = model.generate(  # type: ignore[operator]  # typed as a submodule
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([_Chooser(ids.shape[1], choose)]),
+        )
+    new: list[list[int]] = whole[:, ids.shape[1] :].tolist()
+    return new
+
+
+class _Chooser(LogitsProcessor):
+    """Leaves one token of each row, the one that is chosen."""
+
+    def __init__(self, prompt_length: int, choose: Callable[[int, torch.Tensor], torch.Tensor]) -> None:
+        self._prompt_length, self._choose = prompt_length, choose
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits [B, V] that allow the chosen tokens only."""
+        tokens = self._choose(input_ids.shape[1] - self._prompt_length, scores)
+        return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
+
+
+@contextmanager
+def _without_settings_of_its_own(model: PreTrainedModel) -> Iterator[None]:
+    """For this block the model's generation config, which may hold penalties and limits, is a plain one."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]  # as above
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _choose(
+    model: PreTrainedModel, logits: torch.Tensor, uniforms: torch.Tensor | None, params: SamplingParams
+) -> torch.Tensor:
+    """The next token of every row, [B]: the likeliest, or where there are `uniforms` the one drawn by them."""
+    largest = logits.amax(dim=-1)
+    if not bool(largest.isfinite().all()):
+        found = float(largest[~largest.isfinite()][0])
+        raise ModelNotUsable(model.name_or_path, f"the largest logit of a next token is {found}", NOT_FINITE)
+    if uniforms is None:
+        return logits.argmax(dim=-1)
+    return draw(logits, uniforms, params.temperature, params.top_p)
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:

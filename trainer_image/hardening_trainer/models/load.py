@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_trainer.errors import ModelNotUsable, UsageFault
+from hardening_trainer.inference.probe import probe
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 DTYPE_VARIABLE = "HARDENING_DTYPE"
@@ -28,28 +29,46 @@ def load_causal_lm(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_weights(path)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=dtype or native_dtype(device),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
+        model, report = _loaded(path, dtype or native_dtype(device))
     except SafetensorError as error:
         advice = "its safetensors are torn or not safetensors: fetch or save it again"
         raise ModelNotUsable(path, str(error).splitlines()[0], advice) from error
     except (ValueError, OSError, KeyError, ImportError) as error:
         advice = "expected a causal language model that this transformers knows, without code of its own"
         raise ModelNotUsable(path, _first_line(error), advice) from error
-    model, report = loaded
     if report["missing_keys"]:
         found = f"its weights lack {', '.join(sorted(report['missing_keys'])[:3])}"
         raise ModelNotUsable(path, found, "it would start with random numbers there: fetch or save it again")
     model.train(False)
     placed: PreTrainedModel = torch.nn.Module.to(model, device)
+    probe(placed)
     return placed
+
+
+def _loaded(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model and what was missing or left over in its weights."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        attn_implementation=_attention(path),
+        output_loading_info=True,
+    )
+    model, report = loaded
+    return model, report
+
+
+def _attention(path: Path) -> str:
+    """`sdpa`, or `eager` for a model that sdpa would compute wrongly or not at all (soft-capped logits, sinks)."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        return "eager"
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        return "sdpa"  # it is refused in a moment, in transformers' words
+    model_class: Any = AutoModelForCausalLM._model_mapping[type(config)]
+    return "sdpa" if model_class._supports_sdpa else "eager"
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

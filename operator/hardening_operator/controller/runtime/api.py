@@ -69,7 +69,10 @@ class Api(Protocol):
         """Return an object, or None when there is none."""
 
     async def apply(self, document: Document) -> dict[str, Any]:
-        """Apply an object server-side, with our field manager, and return it as it is then."""
+        """Apply an object server-side, with our field manager, and return it as it is then.
+
+        With `uid` and `resourceVersion` in its metadata, only to that object at that version; else ApiError 409.
+        """
 
     async def replace_status(
         self, kind: str, namespace: str, name: str, version: str, status: Document
@@ -79,8 +82,8 @@ class Api(Protocol):
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Delete an object in the foreground: it stays until what it owns is gone. Gone already is fine."""
 
-    async def create(self, document: Document) -> bool:
-        """Create an object; False when there is one of that name."""
+    async def create(self, document: Document) -> dict[str, Any] | None:
+        """Create an object and return it; None when there is one of that name."""
 
     async def replace(self, document: Document) -> bool:
         """Replace an object by ``document``; False when it is not at the version that names any more."""
@@ -153,16 +156,15 @@ class KubernetesApi:
             if error.status not in (404, 409):
                 raise
 
-    async def create(self, document: Document) -> bool:
+    async def create(self, document: Document) -> dict[str, Any] | None:
         """See `Api`."""
         path = path_of(document["kind"], document["metadata"]["namespace"])
         try:
-            await self._call("POST", path, document)
+            return await self._call("POST", path, document, fieldManager=FIELD_MANAGER)
         except ApiError as error:
             if error.status == 409:
-                return False
+                return None
             raise
-        return True
 
     async def replace(self, document: Document) -> bool:
         """See `Api`."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime
 
-from hardening_operator.controller.apply import together
+from hardening_operator.controller.owned import together
 from hardening_operator.controller.runtime.api import Api, ApiError
 from hardening_operator.controller.runtime.views import ResourceView
 from hardening_operator.planner.conditions import shortened, timestamp
@@ -21,6 +21,7 @@ REASONS = frozenset(
         "StageSucceeded",
         "StageRetried",
         "StageDisrupted",
+        "StageWaiting",
         "GatesPassed",
         "GatesFailed",
         "GatesInconclusive",
@@ -43,6 +44,7 @@ REASONS = frozenset(
         "CheckInconclusive",
         "CheckDisrupted",
         "CheckMissed",
+        "CheckWaiting",
         "Regressed",
         "Resolved",
         "RerunCreated",
@@ -93,10 +95,10 @@ class EventRecorder:
             "reportingComponent": COMPONENT,
             "reportingInstance": self._instance,
         }
-        if await self._api.create(document):
+        if await self._api.create(document) is not None:
             return
         told = await self._api.get("Event", about.namespace, name)
-        if told is not None:
+        if told is not None and told.get("involvedObject", {}).get("uid") == about.uid:
             change = {"count": int(told.get("count") or 1) + 1, "lastTimestamp": time}
             await self._api.merge("Event", about.namespace, name, change)
 

@@ -45,7 +45,7 @@ def bound_registry(manager: Manager, login: Callable[[], Any]) -> kopf.OperatorR
     _bind_lifecycle(registry, manager, login)
     _bind_runs(registry, manager)
     _bind_monitors(registry, manager)
-    _bind_children(registry, manager)
+    _bind_jobs_and_pods(registry, manager)
     _bind_approvals(registry, manager)
     return registry
 
@@ -89,7 +89,7 @@ def _bind_monitors(registry: kopf.OperatorRegistry, manager: Manager) -> None:
         handle_monitor_event(body, manager.wake)
 
 
-def _bind_children(registry: kopf.OperatorRegistry, manager: Manager) -> None:
+def _bind_jobs_and_pods(registry: kopf.OperatorRegistry, manager: Manager) -> None:
     @kopf.index(*JOBS, id="jobs", registry=registry, errors=kopf.ErrorsMode.PERMANENT, **OURS)
     async def jobs(body: Body, **_: Any) -> Any:
         return index_job(body)

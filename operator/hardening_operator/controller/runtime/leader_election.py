@@ -69,9 +69,8 @@ class LeaderElection:
         if found is None:
             metadata = {"name": name, "namespace": namespace}
             first = {**held, "acquireTime": now, "leaseTransitions": 0}
-            return await self._api.create(
-                {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": first}
-            )
+            lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": first}
+            return await self._api.create(lease) is not None
         spec = found.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
         if holder not in ("", self._identity) and not self._expired(found, spec):

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from hardening_operator.controller.monitor_reconciler import MonitorReconciler
+from hardening_operator.controller.progress import ProgressReader, http_fetcher
 from hardening_operator.controller.reconciler import Conflict, Outcome
 from hardening_operator.controller.run_reconciler import RunReconciler
 from hardening_operator.controller.runtime.api import Api
@@ -20,7 +21,6 @@ from hardening_operator.controller.runtime.health import Health
 from hardening_operator.controller.runtime.queue import MONITOR, RUN, Key, WorkQueue
 from hardening_operator.controller.runtime.resync import Sweeper
 from hardening_operator.controller.runtime.views import ResourceView
-from hardening_operator.controller.scrape import ProgressReader, http_fetcher
 from hardening_operator.metrics.facts import MonitorFacts, RunFacts, facts_of_monitor_object, facts_of_run_object
 from hardening_operator.metrics.instruments import Instruments
 from hardening_operator.settings import OperatorSettings

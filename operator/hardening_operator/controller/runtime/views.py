@@ -21,6 +21,8 @@ CHECK_KEY = StageKey(0, "Evaluate")
 """A check has no round; it is an Evaluate."""
 
 Document = Mapping[str, Any]
+Task = StageKey | str
+"""What an attempt is at: a stage of a run, or the check of a monitor that bears this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class JobView:
     deleting: bool = False
     check: str | None = None
     """Name of the check."""
+
+    @property
+    def task(self) -> Task:
+        """The stage or check it is an attempt at."""
+        return self.key if self.check is None else self.check
 
     @property
     def overrides_field(self) -> str:

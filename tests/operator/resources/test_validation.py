@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hardening_operator.resources import unusable
+from hardening_operator.resources import run_problems
 from tests.operator.resources.made import OFFLINE, run_of
 from tests.operator.resources.test_needs import SECRETIVE
 from tests.operator.resources.test_schemas import EVERYTHING
@@ -20,7 +20,7 @@ def stages(**overrides: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("spec", "findings"),
+    ("spec", "problems"),
     [
         (
             {"model": {"uri": "file://./models/tiny"}},
@@ -117,20 +117,20 @@ def stages(**overrides: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_run_that_no_pod_can_do_is_refused_by_field(spec: dict[str, Any], findings: list[str]) -> None:
-    found = unusable(run_of(**spec))
-    assert len(found) == len(findings), found
-    for line, start in zip(found, findings, strict=True):
+def test_a_run_that_no_pod_can_do_is_refused_by_field(spec: dict[str, Any], problems: list[str]) -> None:
+    found = run_problems(run_of(**spec))
+    assert len(found) == len(problems), found
+    for line, start in zip(found, problems, strict=True):
         assert line.startswith(start)
 
 
 @pytest.mark.parametrize(
     "spec", [{}, OFFLINE, SECRETIVE, EVERYTHING, {"workspace": BUCKET}, {"training": {"nodes": 4}}]
 )
-def test_a_run_that_pods_can_do_has_no_findings(spec: dict[str, Any]) -> None:
-    assert unusable(run_of(**spec)) == []
+def test_a_run_that_pods_can_do_has_no_problems(spec: dict[str, Any]) -> None:
+    assert run_problems(run_of(**spec)) == []
 
 
 def test_a_mount_beside_ours_and_one_in_place_of_the_temporary_volume_are_fine() -> None:
     mounts = [{"name": "a", "mountPath": "/workspaces"}, {"name": "b", "mountPath": "/tmp"}]
-    assert unusable(run_of(**stages(volumeMounts=mounts))) == []
+    assert run_problems(run_of(**stages(volumeMounts=mounts))) == []

@@ -1,18 +1,25 @@
-"""What of pod overrides cannot be: fields Kubernetes does not have, and places that are the operator's."""
+"""Validates what only the pod side can know of a run or monitor, before anything starts.
+
+The contract's own models check the rest. One line a problem: `spec.path: got VALUE: expected ...`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from hardening_api.base import SecretRef
+from hardening_api.monitor import HardeningMonitor
 from hardening_api.pods import PodOverrides
-from hardening_api.run import HardeningRun
+from hardening_api.run import HardeningRun, HardeningRunSpec
 from hardening_operator.resources.claims import MOUNT, Holder, workspace_of
 from hardening_operator.resources.environment import AWS_KEYS, RESERVED
 from hardening_operator.resources.volumes import CONFIG_FOLDER, PREFIX, SECRETS_FOLDER
 
+SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 OUR_PATHS = (MOUNT, CONFIG_FOLDER, SECRETS_FOLDER)
 SHAPES = {
     "tolerations": "V1Toleration",
@@ -24,15 +31,54 @@ SHAPES = {
 """By field: the Kubernetes client's model of it, or of each of its items."""
 
 
-def override_findings(run: HardeningRun) -> Iterator[str]:
-    """Yield one line a finding in `spec.stages`."""
+def run_problems(run: HardeningRun) -> list[str]:
+    """Return one line a problem; an empty list for a run that pods can carry out."""
+    volumes = "spec.stages.all.volumes"
+    return [*_values(run.spec, volumes), *unsupported_targets(run.spec), *_nodes(run), *_overrides(run)]
+
+
+def monitor_problems(monitor: HardeningMonitor) -> list[str]:
+    """Return one line a problem; an empty list for a monitor whose checks pods can carry out."""
+    return [*_values(monitor.spec, "spec.pod.volumes"), *_pod(monitor.spec.pod, "spec.pod", monitor)]
+
+
+def unsupported_targets(spec: HardeningRunSpec) -> Iterator[str]:
+    """Yield one line for each promotion target that this version cannot write to."""
+    for index, target in enumerate(spec.promotion.targets):
+        if target.type == "MLflow":
+            place = f"spec.promotion.targets[{index}].type"
+            yield f"{place}: got MLflow: expected Workspace or S3, which this version writes"
+
+
+def _values(spec: BaseModel, volumes: str) -> Iterator[str]:
+    for path, value in _leaves(spec, "spec"):
+        if isinstance(value, SecretRef) and not SECRET_NAME.fullmatch(value.name):
+            yield f"{path}.name: got {value.name}: expected the name of a Secret: lower-case letters, digits, - and ."
+        elif path.endswith(".uri") and isinstance(value, str) and re.match(r"file://(?!/)", value):
+            yield (
+                f"{path}: got {value}: expected an absolute file:// path inside the pod, such as one of a volume that "
+                f"{volumes} mounts, or package://, hf:// or s3://"
+            )
+
+
+def _nodes(run: HardeningRun) -> Iterator[str]:
+    nodes = run.spec.training.nodes
+    if nodes > 1 and run.spec.workspace.s3 is not None:
+        yield (
+            f"spec.training.nodes: got {nodes}: expected 1 with workspace.s3, since all nodes of a training go on from "
+            "the same checkpoint: use workspace.persistentVolumeClaim"
+        )
+
+
+def _overrides(run: HardeningRun) -> Iterator[str]:
+    """Problems in `spec.stages`."""
     for name, overrides in run.spec.stages:
         place = f"spec.stages.{type(run.spec.stages).model_fields[name].alias or name}"
-        yield from pod_findings(overrides, place, run)
+        yield from _pod(overrides, place, run)
 
 
-def pod_findings(overrides: PodOverrides, place: str, holder: Holder) -> Iterator[str]:
-    """Yield one line a finding in the overrides at ``place``, for pods in the workspace of ``holder``."""
+def _pod(overrides: PodOverrides, place: str, holder: Holder) -> Iterator[str]:
+    """Problems in the overrides at ``place``, for pods in the workspace of ``holder``."""
     misshapen = list(_misshapen(overrides, place))
     yield from misshapen
     if not misshapen:
@@ -41,7 +87,7 @@ def pod_findings(overrides: PodOverrides, place: str, holder: Holder) -> Iterato
 
 
 def _misshapen(overrides: PodOverrides, place: str) -> Iterator[str]:
-    """The API server answers these with an error of its own, which tells nobody that the run is at fault."""
+    """The API server's own error for these does not say that the run is at fault."""
     given = overrides.model_dump(by_alias=True)
     for field, shape in SHAPES.items():
         value = given[field]
@@ -53,7 +99,7 @@ def _misshapen(overrides: PodOverrides, place: str) -> Iterator[str]:
 
 
 def _unlike(shape: str, value: Any, place: str) -> Iterator[str]:
-    from kubernetes.client import models  # noqa: PLC0415  # slow, and in the operator's installation only
+    from kubernetes.client import models  # noqa: PLC0415  # slow
 
     model: type[BaseModel] = getattr(models, shape)
     try:
@@ -105,3 +151,16 @@ def _bucket_variables(holder: Holder) -> set[str]:
     if bucket is None:
         return set()
     return {*(AWS_KEYS if bucket.secret_ref else ()), *(("AWS_ENDPOINT_URL",) if bucket.endpoint_url else ())}
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every value of a contract with its path, SecretRefs as a whole."""
+    if isinstance(value, BaseModel) and not isinstance(value, SecretRef):
+        for name, field in value:
+            alias = type(value).model_fields[name].alias or name
+            yield from _leaves(field, f"{path}.{alias}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{index}]")
+    else:
+        yield path, value
