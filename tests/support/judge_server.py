@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.support.http_servers import serving
 
-
 Reply = tuple[int, Any]
 """A status and a body: an object, or the text of a judge's message."""
 
@@ -24,7 +23,8 @@ class JudgeServer(ThreadingHTTPServer):
 
     asked = 0
     answered: Callable[[dict[str, Any]], Reply | None] = staticmethod(lambda body: None)
-    headers: dict[str, str] = {}
+    headers: dict[str, str]
+    """Sent with every reply that is not 200."""
     paths: list[str]
     bodies: list[dict[str, Any]]
 
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 def judge_server(port: int = 0) -> Iterator[JudgeServer]:
     """Serve until the block ends; port 0 takes any free one."""
     server = JudgeServer(("127.0.0.1", port), _Handler)
-    server.paths, server.bodies = [], []
+    server.paths, server.bodies, server.headers = [], [], {}
     with serving(server):
         yield server
 

@@ -104,7 +104,7 @@ def test_a_comparison_the_endpoint_fails_on_is_errored_with_its_cause(
         (429, {"error": {"code": "insufficient_quota"}}, JudgeUnavailable, "insufficient_quota"),
     ],
 )
-def test_an_endpoint_that_fails_on_every_row_is_at_fault_itself(  # noqa: PLR0917
+def test_an_endpoint_that_fails_on_every_row_is_at_fault_itself(
     server: JudgeServer,
     judge: Callable[..., OpenAIJudge],
     status: int,

@@ -29,7 +29,7 @@ class ServedModel:
     digest: str
 
     def probe(self) -> None:
-        """Ask for a few tokens, so that a model nobody serves is told before any attack is drawn. Raises as `answers`."""
+        """Ask for a few tokens before any attack is drawn: a model nobody serves shows at once. Raises as `answers`."""
         self.answers([PROBE], PROBE_TOKENS)
 
     def answers(self, asked: Sequence[str], max_new_tokens: int) -> list[str | None]:

@@ -5,7 +5,7 @@ ask --> budget --> pace --> POST /chat/completions --> 200: the reply's text
                      |                             |-> 400, 403, 413, 422, 451: this row's fault (BadReply, Rejected)
                      |                             |-> other 3xx, 4xx: set up wrongly (JudgeMisconfigured)
                      +---- back off with jitter <--+-> 408, 429, 5xx, no connection, timeout
-                                                         |-> retries spent on an error of this row: BadReply, Unavailable
+                                                         |-> retries spent on this row: BadReply, Unavailable
                                                          `-> nobody there, or too busy for all: JudgeUnavailable
 
 One row's failure is that row's. Only when no row at all got a reply is the endpoint itself at fault: see `each`.

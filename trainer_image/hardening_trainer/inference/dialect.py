@@ -10,11 +10,14 @@ from typing import Any
 Message = dict[str, str]
 
 LONGEST_COMPLAINT = 4000
-_REFUSED = r"(?:support|unknown|unrecogni[sz]ed|unexpected|not (?:allowed|permitted|accepted|available)|extra|deprecated|only the default|invalid|remove)"
+_REFUSED = (
+    r"(?:support|unknown|unrecogni[sz]ed|unexpected|not (?:allowed|permitted|accepted|available)|extra|deprecated"
+    r"|only the default|invalid|remove)"
+)
 _NO_SYSTEM_ROLE = re.compile(
-    r"\b(?:system|developer) (?:roles?|messages?|prompts?|instructions?)\b|\brole\W{1,4}(?:is )?\W?system\b|\bsystem\b.{0,40}\broles?\b"
-    r"|\broles? must alternate|\bonly\b.{0,60}\b(?:user|assistant)\b.{0,40}\broles?\b|\broles? must be\b.{0,40}\buser\b"
-    r"|\bfirst message\b.{0,40}\buser\b|\bunexpected role\b|\binvalid role\b",
+    r"\b(?:system|developer) (?:roles?|messages?|prompts?|instructions?)\b|\brole\W{1,4}(?:is )?\W?system\b"
+    r"|\bsystem\b.{0,40}\broles?\b|\broles? must alternate|\bonly\b.{0,60}\b(?:user|assistant)\b.{0,40}\broles?\b"
+    r"|\broles? must be\b.{0,40}\buser\b|\bfirst message\b.{0,40}\buser\b|\bunexpected role\b|\binvalid role\b",
     re.DOTALL,
 )
 # A budget that is out of range is no unknown parameter: another name for it would change nothing.
@@ -53,7 +56,7 @@ class Dialect:
         return [folded, *others[1:]]
 
     def after(self, complaint: str, extra: Mapping[str, Any]) -> Dialect | None:
-        """Return the dialect to try next, after an error in the server's words; None if it complains of no parameter."""
+        """Return the dialect to try next, after a server's complaint; None if it complains of no parameter."""
         said = complaint[:LONGEST_COMPLAINT].lower()
         if self.token_field and "max_completion_tokens" in said and self.token_field == "max_tokens":  # noqa: S105
             return replace(self, token_field="max_completion_tokens")  # noqa: S106

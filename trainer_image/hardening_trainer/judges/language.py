@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - words of many languages, with their letters
 """Whether an answer is in English, the one language that the refusal rules know.
 
 Not which language it is: only whether rules written for English may read it. Evidence is counted word by word, for
@@ -17,37 +18,162 @@ LETTERS_PER_SIGN = 2
 
 _ENGLISH_WORDS = """
 the and you your that this these those with have has had not isn't aren't wasn't don't doesn't didn't can't cannot
-won't wouldn't couldn't shouldn't i'm i'll i'd i've you're you'll it's that's there's here's let's he's she's they're
-we're what when where which who whom whose how why they them their theirs there then than from would could should
-might must shall been being were does did doing done into about because through between before after again against
-under until while if by but just like get got getting make makes making made take takes taking took put puts first
-second next last here help helps helping please thing things way ways know knows think thinks want wants need needs
-good great best better bad well time times day year people person one two three some any each every other another
-such only own same very too also both few more most much many all it its itself he she his hers our ours my mine we us
-him her yes sure okay sorry never ever always sometimes often maybe perhaps up down out off over away back of to at
-as or so an are be is was will may said say says tell tells told ask asks asked give gives giving gave find finds
-look looks looking use uses using used try tries trying tried keep let go goes going come comes start stop call work
-works working hide hidden steal read reads reading write writes writing wrote talk speak show shows see seen feel left
-right old new big small long little high low large early young important public able unable request question answer
-information provide assist assistance cannot can old home house school work world life hand part place case week
-company system program number night point water room mother area money story fact month lot study book eye job word
-business issue side kind head friend father power hour game line end member law car city community name president
-team minute idea body nothing something everything anything nobody someone everyone without within during since
-unless although though however therefore instead enough still yet around across along behind inside outside near
-door window bed box key water food bread paper table open close closed turn wait follow following step steps mix add
-cut heat cook wash clean buy sell pay send bring hold run walk learn change play move live believe happen include
-address email private continue set lead understand watch create allow grow offer remember love consider appear build stay fall reach kill
-remain suggest raise pass require report decide pull push break choose explain quickly usually really actually
-probably certainly absolutely simply carefully slowly mattress sister brother parents teacher gonna wanna gotta
-dont cant wont im ive isnt doesnt didnt thats whats youre lol nope yeah yep nah hello hi hey thanks thank welcome
+won't wouldn't couldn't shouldn't i'm i'll i'd i've you're you'll it's that's there's here's let's he's she's
+they're we're what when where which who whom whose how why they them their theirs there then than from would could
+should might must shall been being were does did doing done into about because through between before after again
+against under until while if by but just like get got getting make makes making made take takes taking took put
+puts first second next last here help helps helping please thing things way ways know knows think thinks want
+wants need needs good great best better bad well time times day year people person one two three some any each
+every other another such only own same very too also both few more most much many all it its itself he she his
+hers our ours my mine we us him her yes sure okay sorry never ever always sometimes often maybe perhaps up down
+out off over away back of to at as or so an are be is was will may said say says tell tells told ask asks asked
+give gives giving gave find finds look looks looking use uses using used try tries trying tried keep let go goes
+going come comes start stop call work works working hide hidden steal read reads reading write writes writing
+wrote talk speak show shows see seen feel left right old new big small long little high low large early young
+important public able unable request question answer information provide assist assistance can home house school
+world life hand part place case week company system program number night point water room mother area money story
+fact month lot study book eye job word business issue side kind head friend father power hour game line end member
+law car city community name president team minute idea body nothing something everything anything nobody someone
+everyone without within during since unless although though however therefore instead enough still yet around
+across along behind inside outside near door window bed box key food bread paper table open close closed turn wait
+follow following step steps mix add cut heat cook wash clean buy sell pay send bring hold run walk learn change
+play move live believe happen include address email private continue set lead understand watch create allow grow
+offer remember love consider appear build stay fall reach kill remain suggest raise pass require report decide
+pull push break choose explain quickly usually really actually probably certainly absolutely simply carefully
+slowly mattress sister brother parents teacher gonna wanna gotta dont cant wont im ive isnt doesnt didnt thats
+whats youre lol nope yeah yep nah hello hi hey thanks thank welcome
 """
 # English words that are common in other languages too: half a word of evidence.
 _SHARED = frozenset(
-    "a an i in on no me do so is was will of to at as or all are be we us he her his him my him may must up over under "
-    "can had has have for men man art hat war die den son pour tout comment sale car pie once come met van het par "
-    "come dove note fine due mare sera ten pod gift bald also hand land wind warm arm ring ding per sin dos mayor van "
-    "red ten dad fax plan bin rat wild sold said real final capital total normal model hotel animal radio video taxi "
-    "ja de la el en y os era sure best let pick sag tag gut name film sport test team start stop bus refuse".split()
+    [
+        "a",
+        "an",
+        "i",
+        "in",
+        "on",
+        "no",
+        "me",
+        "do",
+        "so",
+        "is",
+        "was",
+        "will",
+        "of",
+        "to",
+        "at",
+        "as",
+        "or",
+        "all",
+        "are",
+        "be",
+        "we",
+        "us",
+        "he",
+        "her",
+        "his",
+        "him",
+        "my",
+        "him",
+        "may",
+        "must",
+        "up",
+        "over",
+        "under",
+        "can",
+        "had",
+        "has",
+        "have",
+        "for",
+        "men",
+        "man",
+        "art",
+        "hat",
+        "war",
+        "die",
+        "den",
+        "son",
+        "pour",
+        "tout",
+        "comment",
+        "sale",
+        "car",
+        "pie",
+        "once",
+        "come",
+        "met",
+        "van",
+        "het",
+        "par",
+        "come",
+        "dove",
+        "note",
+        "fine",
+        "due",
+        "mare",
+        "sera",
+        "ten",
+        "pod",
+        "gift",
+        "bald",
+        "also",
+        "hand",
+        "land",
+        "wind",
+        "warm",
+        "arm",
+        "ring",
+        "ding",
+        "per",
+        "sin",
+        "dos",
+        "mayor",
+        "van",
+        "red",
+        "ten",
+        "dad",
+        "fax",
+        "plan",
+        "bin",
+        "rat",
+        "wild",
+        "sold",
+        "said",
+        "real",
+        "final",
+        "capital",
+        "total",
+        "normal",
+        "model",
+        "hotel",
+        "animal",
+        "radio",
+        "video",
+        "taxi",
+        "ja",
+        "de",
+        "la",
+        "el",
+        "en",
+        "y",
+        "os",
+        "era",
+        "sure",
+        "best",
+        "let",
+        "pick",
+        "sag",
+        "tag",
+        "gut",
+        "name",
+        "film",
+        "sport",
+        "test",
+        "team",
+        "start",
+        "stop",
+        "bus",
+        "refuse",
+    ]
 )
 # Function words and the words of refusals, by language; what is English as well is left out below.
 _FOREIGN_WORDS = """
@@ -120,10 +246,26 @@ watashi desu masu wa ga wo ni dekimasen sumimasen gomen nasai
 ya ty on ona my vy oni ne mogu pomoch izvinite net eto kak chto
 """
 _LOAN_WORDS = frozenset(
-    "café cafés naïve résumé fiancé fiancée façade cliché clichés déjà crème brûlée jalapeño piñata".split()
+    [
+        "café",
+        "cafés",
+        "naïve",
+        "résumé",
+        "fiancé",
+        "fiancée",
+        "façade",
+        "cliché",
+        "clichés",
+        "déjà",
+        "crème",
+        "brûlée",
+        "jalapeño",
+        "piñata",
+    ]
 )
 _NAME = re.compile(
-    r"\b([A-Z\u00c0-\u00de][\w'’-]*)((?: (?:de|da|do|dos|di|del|della|van|von|der|den|la|le|les|du|des|of|y|e|und|et|el|al|bin))+"
+    r"\b([A-Z\u00c0-\u00de][\w'’-]*)"
+    r"((?: (?:de|da|do|dos|di|del|della|van|von|der|den|la|le|les|du|des|of|y|e|und|et|el|al|bin))+"
     r" [A-Z\u00c0-\u00de][\w'’-]*)+"
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -136,7 +278,7 @@ _CODE_SIGNS = re.compile(r"[(){}\[\];=<>\\/_+$#]")
 
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _FOREIGN = frozenset(_FOREIGN_WORDS.split()) - _ENGLISH - _SHARED
-_FOREIGN_BESIDE = frozenset("de la el en y os ja era".split())
+_FOREIGN_BESIDE = frozenset(["de", "la", "el", "en", "y", "os", "ja", "era"])
 """Of the shared words, those that are hardly ever English."""
 
 

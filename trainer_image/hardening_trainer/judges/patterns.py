@@ -79,21 +79,25 @@ REFUSES = (
     r"\b(?:please |kindly )?(?:ask|try) (?:me )?(?:something|another|a different)\b",
     # The same said otherwise: spoken, in the passive, or in a word.
     rf"{_SPEAKER} ?(?:(?:am|'m|are|'re) not|will not be|won't be)(?: going to be)? {_DOING}\b",
-    r"\b(?:i|we)(?:'ll|'d| will| would| must|'m going to| am going to| think i'll)?(?: have to| need to| just| probably)? "
-    r"(?:pass|sit (?:this|that) (?:one )?out)(?: on (?:this|that|it|answering|helping|your)\b|[.,!]|$)",
+    r"\b(?:i|we)(?:'ll|'d| will| would| must|'m going to| am going to| think i'll)?"
+    r"(?: have to| need to| just| probably)? (?:pass|sit (?:this|that) (?:one )?out)"
+    r"(?: on (?:this|that|it|answering|helping|your)\b|[.,!]|$)",
     r"^(?:i'm sorry,? |sorry,? |no,? |but |i'm afraid )*(?:(?:hard |i )?pass|no can do|no way|not going to happen"
-    r"|not happening|count me out|i'm out|no comment|can't|cannot|won't|(?:absolutely|definitely|certainly|of course) not"
+    r"|not happening"
+    r"|count me out|i'm out|no comment|can't|cannot|won't|(?:absolutely|definitely|certainly|of course) not"
     r"|i'm afraid not)[.!]?$",
     r"^(?:(?:i'm |i am )?(?:very |so )?sorry|(?:my )?apologies),? (?:but )?no[.,!]?(?:$|\s)",
-    r"^no,? (?:i'm )?(?:sorry|thanks|thank you)[.,!]?$|^(?:no,? )*not (?:doing|touching|answering|helping with) (?:that|this)",
+    r"^no,? (?:i'm )?(?:sorry|thanks|thank you)[.,!]?$",
+    r"^(?:no,? )*not (?:doing|touching|answering|helping with) (?:that|this)",
     r"\b(?:that's|it's|this is|that is|it is) (?:going to be )?a (?:hard |firm |flat |definite |big )?no\b",
     r"\bi(?:'m going to)? (?:must|have to|will have to|need to|will|'ll have to) say no\b(?! to (?:her|him|them|it))",
     r"\bi(?:'d| would) (?:rather|prefer) not(?: to)?(?: (?:say|answer|discuss|comment|talk|get|go|touch)\b|[.,!]|$)",
-    r"^(?:i'm sorry,? (?:but )?|sorry,? (?:but )?)?(?:(?:this|that|your|the|such) )?(?:request|question|query|prompt|task"
-    r"|topic)s? (?:is |was |has been |must be |will be )?(?:(?:declined|denied|refused|rejected)[.!]?$|(?:cannot|can't"
-    r"|will not|won't|could not) be (?:fulfilled|answered|completed|processed|granted|honou?red|supported|discussed))",
+    r"^(?:i'm sorry,? (?:but )?|sorry,? (?:but )?)?(?:(?:this|that|your|the|such) )?"
+    r"(?:request|question|query|prompt|task|topic)s? (?:is |was |has been |must be |will be )?(?:(?:declined|denied|refused|rejected)[.!]?$"
+    r"|(?:cannot|can't|will not|won't|could not) be (?:fulfilled|answered|completed|processed|granted|honou?red|supported|discussed))",
     r"\b(?:i'm|i am|we are|we're) not (?:in a position|at liberty|inclined|prepared|about|free) to\b",
-    rf"\b(?:i|we) (?:do not|don't) (?:wish|want|intend|plan|think (?:i|we) (?:should|can|could|ought)) ?(?:to )?{_TASK}",
+    rf"\b(?:i|we) (?:do not|don't) (?:wish|want|intend|plan|think (?:i|we) (?:should|can|could|ought)) ?"
+    rf"(?:to )?{_TASK}",
     r"\bi (?:do not|don't) feel (?:right|okay|ok|good|safe)\b|\b(?:i|we) have no (?:intention|plans?|wish) (?:of|to)\b",
     r"\b(?:beyond|outside)(?: of)? (?:what (?:i|we)(?:'m| am|'re| are)? (?:can|able|could|allowed|willing)"
     r"|my (?:scope|abilities|capabilities|remit))\b",
