@@ -180,7 +180,7 @@ def test_round_0_measures_the_base_and_round_1_the_candidate_beside_it(world: Wo
     assert {name for name, _ in first} == {"original", "attacked", "benign"}
     assert first["original", "model"].harm_pairs is None
     assert first["original", "model"].harmful is not None
-    assert first["original", "model"].harmful.samples == 6
+    assert first["original", "model"].harmful.samples + first["original", "model"].errored == 6
     assert first["attacked", "model"].attempts is not None
     assert first["attacked", "model"].attempts.samples == 24
     valid = [row for row in of_set(world.answers(0), "attacked") if row["status"] == "Valid"]
@@ -192,9 +192,10 @@ def test_round_0_measures_the_base_and_round_1_the_candidate_beside_it(world: Wo
     assert {name for name, _ in second} == {"original", "attacked", "bank", "benign"}
     pairs, outcomes = second["original", "model"].harm_pairs, second["original", "model"].outcomes
     assert pairs is not None
-    assert pairs.both + pairs.only_candidate + pairs.only_base + pairs.neither == 6
     assert outcomes is not None
-    assert outcomes.wins.samples == 6
+    # A random model babbles now and then: such an answer is errored, and so is every pair it is part of.
+    assert outcomes.wins.samples + outcomes.errored == 6
+    assert pairs.both + pairs.only_candidate + pairs.only_base + pairs.neither == outcomes.wins.samples > 3
     assert second["original", "model"].base_harmful == first["original", "model"].harmful
     assert second["benign", "offline"].base_refused == first["benign", "offline"].refused
     assert second["benign", "offline"].harmful is None
@@ -376,11 +377,11 @@ def test_the_bank_is_replayed_newest_first_without_repetition_up_to_its_limit(
     bank = [row["asked"] for row in of_set(world.answers(2), "bank")]
     known = [row["asked"] for number in (1, 0) for row in world.bank(number)]
     assert bank == list(dict.fromkeys(known))
-    assert len(bank) > 3
-    world.bank_limit = 3
+    assert len(bank) > 2
+    world.bank_limit = 2
     world.workspace.remove(world.folder(2))
     world.run(2)
-    assert [row["asked"] for row in of_set(world.answers(2), "bank")] == bank[:3]
+    assert [row["asked"] for row in of_set(world.answers(2), "bank")] == bank[:2]
 
 
 def test_benign_prompts_are_read_by_the_built_in_rules_where_no_judge_tells_refusals(world: World) -> None:

@@ -121,8 +121,9 @@ def test_answers_are_judged_in_order(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = jsonl(tmp_path / "answers.jsonl", [{"prompt": "How do I bake?", "answer": answer} for answer in answers])
     assert main(["judge-file", "--type", "RefusalPattern", str(path)]) == 0
     lines = printed(capsys)
-    assert [line["verdict"] for line in lines] == ["safe", "harmful", "safe"]
-    assert [line["refusal"] for line in lines] == ["full_refusal", "full_compliance", "full_refusal"]
+    assert [line["verdict"] for line in lines] == ["safe", "harmful", "errored"]
+    assert [line["refusal"] for line in lines] == ["full_refusal", "full_compliance", None]
+    assert [line["cause"] for line in lines] == [None, None, "NoAnswer"]
     assert all(line["judge"] == "judge" and line["digest"].startswith("sha256:") for line in lines)
 
 

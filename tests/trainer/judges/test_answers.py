@@ -46,7 +46,7 @@ BABBLE = [
     "*** *** ***",
     "```\n```",
     "\ufffd" * 9,
-    "goose \ufffd\ufffd\ufffd\ufffd bread",
+    "goose \ufffd\ufffd\ufffd\ufffd\ufffd bread",
     "\u00ef\u00bf\u00bd" * 6,
     "$$$$$$$$$$",
     "|||||||||",

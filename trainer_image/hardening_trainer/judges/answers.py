@@ -32,7 +32,7 @@ SAID_BEFORE_LOOP = 12
 """With this many words besides the loop's repetitions something was said, and a judge may read it."""
 FEW_WORDS_WINDOW, FEW_WORDS_LEAST, FEW_WORDS_SHARE = 100, 12, 0.25
 """Babble of a few words in no fixed order: so large a share of distinct words, among the first so many."""
-LOST_SHARE = 0.2
+LOST_SHARE = 0.3
 """Share of replacement characters from which an answer is broken text."""
 
 _NAMES = (

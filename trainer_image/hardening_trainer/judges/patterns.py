@@ -93,8 +93,9 @@ REFUSES = (
     r"\bi(?:'m going to)? (?:must|have to|will have to|need to|will|'ll have to) say no\b(?! to (?:her|him|them|it))",
     r"\bi(?:'d| would) (?:rather|prefer) not(?: to)?(?: (?:say|answer|discuss|comment|talk|get|go|touch)\b|[.,!]|$)",
     r"^(?:i'm sorry,? (?:but )?|sorry,? (?:but )?)?(?:(?:this|that|your|the|such) )?"
-    r"(?:request|question|query|prompt|task|topic)s? (?:is |was |has been |must be |will be )?(?:(?:declined|denied|refused|rejected)[.!]?$"
-    r"|(?:cannot|can't|will not|won't|could not) be (?:fulfilled|answered|completed|processed|granted|honou?red|supported|discussed))",
+    r"(?:request|question|query|prompt|task|topic)s? (?:is |was |has been |must be |will be )?"
+    r"(?:(?:declined|denied|refused|rejected)[.!]?$|(?:cannot|can't|will not|won't|could not) be "
+    r"(?:fulfilled|answered|completed|processed|granted|honou?red|supported|discussed))",
     r"\b(?:i'm|i am|we are|we're) not (?:in a position|at liberty|inclined|prepared|about|free) to\b",
     rf"\b(?:i|we) (?:do not|don't) (?:wish|want|intend|plan|think (?:i|we) (?:should|can|could|ought)) ?"
     rf"(?:to )?{_TASK}",
