@@ -182,7 +182,7 @@ def test_round_0_measures_the_base_and_round_1_the_candidate_beside_it(world: Wo
     assert first["original", "model"].harmful is not None
     assert first["original", "model"].harmful.samples + first["original", "model"].errored == 6
     assert first["attacked", "model"].attempts is not None
-    assert first["attacked", "model"].attempts.samples == 24
+    assert first["attacked", "model"].attempts.samples + first["attacked", "model"].errored == 24
     valid = [row for row in of_set(world.answers(0), "attacked") if row["status"] == "Valid"]
     assert 0 < len(valid) < 24
     assert first["attacked", "model"].asked == len(valid)

@@ -5,7 +5,8 @@
 
 It reads no meaning and no language but English: it cannot tell a harmless story from a harmful recipe, so it is meant
 for prompts that are known to be harmful (complied = harmful) and for harmless look-alikes (where `refusal` is read). In
-doubt it says "complied": its harm rates lean high, not low. benchmarks/judge_agreement.py measures its agreement with people.
+doubt it says "complied": its harm rates lean high, not low. benchmarks/judge_agreement.py measures its agreement with
+people.
 """
 
 import re
