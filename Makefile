@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 DISTRIBUTIONS := crds operator trainer_image
-PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate
+PACKAGES := crds/hardening_api operator/hardening_operator trainer_image/hardening_trainer tools/generate tools/prose.py tools/site
 
 # IMAGE_PREFIX=registry.example.com/ml/  IMAGE_FLAGS="--build-arg BASE_IMAGE=... --secret id=uv,src=uv.toml"
 IMAGE_PREFIX ?=
@@ -24,7 +24,8 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format generate test images cluster-tools cluster-images cluster-up cluster-down e2e demo lock clean
+.PHONY: help setup lint format generate docs test images cluster-tools cluster-images cluster-up cluster-down e2e e2e-full demo \
+	lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,13 +39,14 @@ $(READY): requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml)
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps $(DISTRIBUTIONS:%=-e ./%)
 	@touch $(READY)
 
-lint: $(READY) ## Style, types, import rules, declared dependencies, generated files
+lint: $(READY) ## Style, types, import rules, declared dependencies, generated files, prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	for distribution in $(DISTRIBUTIONS); do (cd $$distribution && ../$(BIN)/deptry .) || exit 1; done
 	$(BIN)/python -m tools.generate --check
+	$(BIN)/python -m tools.prose
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -52,6 +54,10 @@ format: $(READY) ## Format the code
 
 generate: $(READY) ## CRD YAML, API reference, metrics glossary, alert rules and dashboard from the code
 	$(BIN)/python -m tools.generate
+
+docs: $(READY) ## The documentation as a searchable site in site/, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Read it: $(BIN)/python -m http.server -d site"
 
 test: $(READY) ## All tests; no network, no GPU, under 10 minutes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 15 $(TESTS)
@@ -76,6 +82,10 @@ cluster-down: $(READY) ## End it, leave nothing but built tools, images and logs
 e2e: $(READY) ## Tests on that Kubernetes, or on the one E2E_CONTEXT names
 	E2E=1 $(BIN)/pytest tests/cluster --durations 25 $(E2E_FLAGS)
 
+e2e-full: $(READY) ## All of that, the SmolLM2 example in the cluster, and a long search by hypothesis: an hour and more
+	$(BIN)/pytest tests --ignore tests/cluster -m hypothesis --hypothesis-profile long --timeout 3600 --durations 5
+	E2E_SMOLLM2=1 $(MAKE) e2e
+
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m
 	$(BIN)/hardening report runs/smollm2-135m
@@ -86,4 +96,4 @@ lock: ## Resolve requirements.lock again, for all distributions and groups, and 
 	$(LOCK) --no-annotate trainer_image/pyproject.toml --extra demo --constraint requirements.lock -o trainer_image/requirements.lock
 
 clean: ## Remove the virtual environment and caches, keep runs/
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache site

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hardening_api.stages import FOLDERS
+from hardening_api.stages import STAGES as STAGE_TABLE
 from hardening_operator.planner.names import ROUND_LABEL, STAGE_LABEL
 from hardening_operator.planner.types import StageKey
 from hardening_operator.resources import CONTAINER
@@ -54,7 +54,7 @@ def kwok_stages(starts: Between, works: Between) -> list[dict[str, Any]]:
 
 
 def _succeeds(key: StageKey, works: Between) -> dict[str, Any]:
-    folder = FOLDERS[key.stage]
+    folder = STAGE_TABLE[key.stage].folder
     message = json.dumps(result_of(key).to_message())
     begun = "{{ (index .status.containerStatuses 0).state.running.startedAt | Quote }}"
     times = f"startedAt: {begun}, finishedAt: {{{{ Now | Quote }}}}"

@@ -48,7 +48,7 @@ from benchmarks.cluster_harness import (
     write,
 )
 from benchmarks.cluster_simulated import STAGES, kwok_stages, simulated_run
-from hardening_api.stages import FOLDERS
+from hardening_api.stages import STAGES as STAGE_TABLE
 from hardening_operator.planner.types import StageKey
 from hardening_operator.resources import RUN_LABEL, stage_job_name
 from tests.cluster.support.clients import Kubectl
@@ -240,7 +240,7 @@ def forget_output(run: str, key: StageKey, space: Kubectl) -> None:
     """Remove what a stage left in the workspace, which is a folder of this machine; else it would do nothing again."""
     volume = space.get("pvc", f"{run}-workspace")["spec"]["volumeName"]
     workspace = Path(space.get("pv", volume)["spec"]["local"]["path"])
-    shutil.rmtree(workspace / "rounds" / str(key.round) / FOLDERS[key.stage])
+    shutil.rmtree(workspace / "rounds" / str(key.round) / STAGE_TABLE[key.stage].folder)
     if key.stage == "Promote":
         shutil.rmtree(workspace / "promoted")
 

@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# `make e2e-full` looks for counterexamples at length.
+settings.register_profile("long", max_examples=2000, deadline=None)
 # Figures are compared to 1e-4, which bfloat16, native on some machines, does not give.
 os.environ["HARDENING_DTYPE"] = "float32"
 

@@ -114,6 +114,23 @@ Quantity = Annotated[
 ]
 
 
+_POWERS = {"": 0, "m": -1, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+
+
+def amount_of(quantity: int | str) -> float:
+    """Return a quantity as a number: `500m` is 0.5, `2Ki` is 2048. Raises ValueError for text that is none."""
+    if isinstance(quantity, int):
+        return quantity
+    parts = re.fullmatch(QUANTITY_PATTERN, quantity)
+    if parts is None:
+        raise ValueError(f"got {quantity}: expected {QUANTITY_EXPECTED}")
+    number, suffix = float(parts[1]), parts[3] or ""
+    if suffix[1:].isdigit():
+        return float(quantity)
+    base = 1024.0 if suffix.endswith("i") else 1000.0
+    return number * base ** _POWERS[suffix.removesuffix("i")]
+
+
 class SecretRef(Contract):
     """The name of a Secret in the run's namespace (or, embedded, of an environment variable prefix)."""
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
+from hardening_api.stages import STAGES
+
 Rule = dict[str, Any]
 
 # These may change while a run is under way; everything else of the spec is fixed by its first stage.
@@ -67,6 +71,11 @@ def _batches_divide(field: str, given: str) -> Rule:
     )
 
 
+def _unsplit(field: str, what: str) -> Rule:
+    shards, message = f"{field}.shards", f"expected 1 or nothing: {what} is not split into shards"
+    return _rule(f"self.?{shards}.orValue(1) <= 1", message, f".{shards}")
+
+
 # By model; the same as the model validators say offline. Names of judges are unique by LIST_KEYS.
 MODEL_RULES: dict[str, list[Rule]] = {
     "HardeningRunSpec": [
@@ -83,6 +92,7 @@ MODEL_RULES: dict[str, list[Rule]] = {
             ".stages.score.shards",
         ),
     ],
+    "Stages": [_unsplit(to_camel(info.overrides), info.name) for info in STAGES.values() if not info.sharded],
     "Training": [
         _batches_divide(".batchSize", "has(self.batchSize)"),  # the API server also checks the default, {}
         _batches_divide(".attacker.batchSize", "self.?attacker.batchSize.hasValue()"),
@@ -121,6 +131,7 @@ MODEL_RULES: dict[str, list[Rule]] = {
         ),
     ],
     "HardeningMonitorSpec": [
+        _unsplit("pod", "a check"),
         _without_a_run(
             "has(self.evaluation) && has(self.evaluation.data)",
             "held-out prompts, or a run that has them in evaluation.run",

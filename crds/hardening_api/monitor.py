@@ -194,6 +194,12 @@ class HardeningMonitorSpec(Contract):
         return self.evaluation.run or self.target.run
 
     @model_validator(mode="after")
+    def _one_shard(self) -> HardeningMonitorSpec:
+        if (self.pod.shards or 1) > 1:
+            raise ExpectationError("at=pod.shards;1 or nothing: a check is not split into shards")
+        return self
+
+    @model_validator(mode="after")
     def _says_what_no_run_says(self) -> HardeningMonitorSpec:
         if self.run is not None:
             if self.workspace is not None:

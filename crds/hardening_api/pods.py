@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic.alias_generators import to_camel
 
-from hardening_api.base import Contract, Quantity, SecretRef, ShortText
+from hardening_api.base import Contract, ExpectationError, Quantity, SecretRef, ShortText
+from hardening_api.stages import STAGES
+from hardening_api.status import StageName
 
 FreeForm = Annotated[
     dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
@@ -21,6 +24,10 @@ class Resources(Contract):
     """Most it may use."""
     requests: Annotated[dict[str, Quantity], Field(max_length=32)] = {}
     """What is set aside for it."""
+
+    def over(self, common: Resources) -> Resources:
+        """Return ``common`` and over it these, name by name."""
+        return Resources(limits=common.limits | self.limits, requests=common.requests | self.requests)
 
 
 class PodOverrides(Contract):
@@ -53,6 +60,18 @@ class PodOverrides(Contract):
     volume_mounts: FreeFormList = []
     """Kubernetes volume mounts."""
 
+    def over(self, common: PodOverrides) -> PodOverrides:
+        """Return ``common`` and over it these: maps are merged, of lists and texts these win."""
+        return common.model_copy(update={name: _merged(getattr(common, name), own) for name, own in self})
+
+
+def _merged(common: Any, own: Any) -> Any:
+    if isinstance(common, Resources) and isinstance(own, Resources):
+        return own.over(common)
+    if isinstance(common, dict) and isinstance(own, dict):
+        return common | own
+    return own if own or common is None else common
+
 
 class Stages(Contract):
     """Pod overrides, per stage or for all."""
@@ -71,3 +90,29 @@ class Stages(Contract):
     """Evaluate."""
     promote: PodOverrides = PodOverrides()
     """Promote."""
+
+    @model_validator(mode="after")
+    def _shards_where_prompts_are_split(self) -> Stages:
+        for info in STAGES.values():
+            if not info.sharded and (self._own(info.name).shards or 1) > 1:
+                field = to_camel(info.overrides)
+                raise ExpectationError(f"at={field}.shards;1 or nothing: {info.name} is not split into shards")
+        return self
+
+    def of(self, stage: StageName) -> PodOverrides:
+        """Return the overrides of one stage: those of all, and over them its own."""
+        return self._own(stage).over(self.all)
+
+    def resources_of(self, stage: StageName) -> Resources:
+        """Return the resources of one stage: those of all, and over them its own."""
+        return (self._own(stage).resources or Resources()).over(self.all.resources or Resources())
+
+    def shards_of(self, stage: StageName) -> int:
+        """Return how many shards a stage has. Score has as many as Attack, because each of its shards reads one."""
+        if not STAGES[stage].sharded:
+            return 1
+        return self._own("Attack" if stage == "Score" else stage).shards or self.all.shards or 1
+
+    def _own(self, stage: StageName) -> PodOverrides:
+        own: PodOverrides = getattr(self, STAGES[stage].overrides)
+        return own

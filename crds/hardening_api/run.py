@@ -137,7 +137,7 @@ class HardeningRunSpec(Contract):
 
     @model_validator(mode="after")
     def _scores_where_it_attacks(self) -> HardeningRunSpec:
-        count = self.stages.attack.shards or self.stages.all.shards or 1
+        count = self.stages.shards_of("Attack")
         if self.stages.score.shards not in (None, count):
             raise ExpectationError(
                 "at=stages.score.shards;as many shards as Attack has, or nothing: a shard of Score reads one of "

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import zlib
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -28,7 +30,7 @@ from hardening_api.evaluation import Evaluation, EvaluationData, EvaluationSet, 
 from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_api.status import EvaluationFigures, GateResult, StageName, TrainingFigures
-from hardening_api.training import Attacker, Scoring, Training
+from hardening_api.training import Attacker, Role, Scoring, Training
 
 RESULT_LIMIT_BYTES = 4096
 """Kubernetes keeps at most this much of a container's termination message."""
@@ -36,14 +38,71 @@ RESULT_LIMIT_BYTES = 4096
 PACKED = "zlib+base64"
 """Name of the field that holds a result too large to be written plainly."""
 
-FOLDERS: dict[StageName, str] = {
-    "Attack": "attack",
-    "Score": "score",
-    "TrainAttacker": "train-attacker",
-    "TrainDefender": "train-defender",
-    "Evaluate": "evaluate",
-    "Promote": "promote",
+
+class ExitCode(IntEnum):
+    """How a stage's process ends, as sysexits.h names it. What ends a shell's process otherwise is no code of ours."""
+
+    OK = 0
+    USAGE = 64
+    """The configuration asks for what cannot be."""
+    DATA = 65
+    """What was read is not what was expected."""
+    UNAVAILABLE = 69
+    """Something outside cannot be reached just now."""
+    SOFTWARE = 70
+    """Anything else."""
+    TEMPORARY = 75
+    """Stopped with its work saved, or no room to write in: the same command resumes."""
+
+
+FINAL_EXITS = frozenset({ExitCode.USAGE, ExitCode.DATA})
+"""The same attempt would fail the same way: no retry."""
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """What is known of a stage whatever run it belongs to."""
+
+    name: StageName
+    """`TrainDefender`."""
+    folder: str
+    """`train-defender`: its folder in the workspace, its command in the trainer, its label on Jobs and pods."""
+    section: str
+    """Its section of a StageConfig, and the trainer's module that runs it."""
+    reports: str
+    """The field of a StageResult that it must fill."""
+    role: Role | None = None
+    """Who is trained, in a training."""
+    sharded: bool = False
+    """Whether its prompts can be split over several pods; a training has nodes instead."""
+    loads_models: bool = True
+    """Whether it computes with models, and so gets a GPU by default."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is one of the two DPO trainings."""
+        return self.role is not None
+
+    @property
+    def overrides(self) -> str:
+        """Its field of `spec.stages`."""
+        return self.folder.replace("-", "_")
+
+
+STAGES: dict[StageName, StageInfo] = {
+    info.name: info
+    for info in (
+        StageInfo("Attack", "attack", "attack", "attack", sharded=True),
+        StageInfo("Score", "score", "score", "score", sharded=True),
+        StageInfo("TrainAttacker", "train-attacker", "train", "training", role="attacker"),
+        StageInfo("TrainDefender", "train-defender", "train", "training", role="defender"),
+        StageInfo("Evaluate", "evaluate", "evaluate", "evaluations", sharded=True),
+        StageInfo("Promote", "promote", "promote", "promotion", loads_models=False),
+    )
 }
+"""Every stage, in the order of a round."""
+TRAININGS: dict[Role, StageName] = {info.role: name for name, info in STAGES.items() if info.role is not None}
+STAGE_OF_FOLDER: dict[str, StageName] = {info.folder: name for name, info in STAGES.items()}
 WorkspacePath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_./-]*$")]
 
 
@@ -65,7 +124,7 @@ class Shard(Contract):
 def stage_folder(round_number: int, stage: StageName, shard: Shard | None = None) -> str:
     """Return a stage's folder, relative to the workspace: `rounds/<t>/<stage>/shard-<i>-of-<n>`."""
     part = shard or Shard()
-    return f"rounds/{round_number}/{FOLDERS[stage]}/shard-{part.index}-of-{part.count}"
+    return f"rounds/{round_number}/{STAGES[stage].folder}/shard-{part.index}-of-{part.count}"
 
 
 class Weights(Contract):
@@ -137,7 +196,7 @@ class ScoreConfig(Contract):
 class TrainConfig(Contract):
     """TrainAttacker, TrainDefender: one DPO training."""
 
-    role: Literal["attacker", "defender"]
+    role: Role
     """Who is trained."""
     initial: Weights
     """Weights to start from."""
@@ -263,8 +322,8 @@ class StageConfig(Contract):
 
     @model_validator(mode="after")
     def _one_section(self) -> StageConfig:
-        expected = {"TrainAttacker": "train", "TrainDefender": "train"}.get(self.stage, self.stage.lower())
-        sections = ("attack", "score", "train", "evaluate", "promote")
+        expected = STAGES[self.stage].section
+        sections = dict.fromkeys(info.section for info in STAGES.values())
         given = [name for name in sections if getattr(self, name) is not None]
         if given != [expected]:
             raise ExpectationError(f"at={expected};the section {expected} and no other, for stage {self.stage}")
@@ -274,7 +333,7 @@ class StageConfig(Contract):
     def folder(self) -> str:
         """The stage's folder, relative to the workspace."""
         if self.check is not None:
-            return f"{self.check.folder}/{FOLDERS[self.stage]}/shard-{self.shard.index}-of-{self.shard.count}"
+            return f"{self.check.folder}/{STAGES[self.stage].folder}/shard-{self.shard.index}-of-{self.shard.count}"
         return stage_folder(self.round, self.stage, self.shard)
 
     def digest(self) -> str:

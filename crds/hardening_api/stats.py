@@ -99,7 +99,13 @@ class RateSums(Sums):
         value = self.successes / self.samples
         effective = self.effective_samples()
         lower, upper = wilson(value * effective, effective)
-        return Rate(value=value, lower=min(lower, value), upper=max(upper, value), samples=self.samples)
+        return Rate(
+            value=value,
+            lower=min(lower, value),
+            upper=max(upper, value),
+            samples=self.samples,
+            effective_samples=effective,
+        )
 
 
 class PairedSums(Sums):
@@ -170,6 +176,10 @@ class OutcomeSums(Contract):
 
     wins: RateSums = RateSums()
     """Wins among win + loss + tie."""
+    decided: RateSums = RateSums()
+    """Wins among win + loss."""
+    points: RateSums = RateSums()
+    """Half-points among two a comparison: a win is two, a tie one."""
     ties: Count = 0
     """Ties."""
     errored: Count = 0
@@ -178,7 +188,24 @@ class OutcomeSums(Contract):
     def __add__(self, other: OutcomeSums) -> OutcomeSums:
         """Add two shards' outcomes."""
         return OutcomeSums(
-            wins=self.wins + other.wins, ties=self.ties + other.ties, errored=self.errored + other.errored
+            wins=self.wins + other.wins,
+            decided=self.decided + other.decided,
+            points=self.points + other.points,
+            ties=self.ties + other.ties,
+            errored=self.errored + other.errored,
+        )
+
+    @classmethod
+    def of(cls, clusters: Sequence[Sequence[str]]) -> OutcomeSums:
+        """Sum ``clusters``, each the outcomes (win, loss, tie, errored) of one prompt's comparisons."""
+        told = [[outcome for outcome in cluster if outcome != "errored"] for cluster in clusters]
+        half_points = {"win": (True, True), "tie": (True, False), "loss": (False, False)}
+        return cls(
+            wins=RateSums.of([outcome == "win" for outcome in cluster] for cluster in told),
+            decided=RateSums.of([outcome == "win" for outcome in cluster if outcome != "tie"] for cluster in told),
+            points=RateSums.of([half for outcome in cluster for half in half_points[outcome]] for cluster in told),
+            ties=sum(cluster.count("tie") for cluster in told),
+            errored=sum(cluster.count("errored") for cluster in clusters),
         )
 
     def win_rate(self) -> Rate | None:
@@ -186,13 +213,13 @@ class OutcomeSums(Contract):
         return self.wins.rate()
 
     def win_rate_adjusted(self) -> Rate | None:
-        """Return (win + tie / 2) / n with a Wilson interval on half-points."""
-        if self.wins.samples == 0:
-            return None
-        points = self.wins.successes + self.ties / 2
-        lower, upper = wilson(points, self.wins.samples)
-        value = points / self.wins.samples
-        return Rate(value=value, lower=lower, upper=upper, samples=self.wins.samples)
+        """Return (win + tie / 2) / n; its samples are comparisons, its interval is that of the half-points."""
+        halves = self.points.rate()
+        return None if halves is None else halves.model_copy(update={"samples": self.wins.samples})
+
+    def win_rate_decided(self) -> Rate | None:
+        """Return win / (win + loss), or None when every comparison was a tie."""
+        return self.decided.rate()
 
 
 class AgreementSums(Contract):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hardening_api.base import Contract, Count, Digest, Proportion, ShortText, Text, Timestamp
 from hardening_api.evaluation import EvaluationSet
+from hardening_api.training import Role
 
 Phase = Literal["Pending", "Running", "Suspended", "AwaitingApproval", "Promoting", "Promoted", "NotPromoted", "Failed"]
 TERMINAL_PHASES: frozenset[Phase] = frozenset({"Promoted", "NotPromoted", "Failed"})
@@ -29,6 +30,8 @@ class Rate(Contract):
     """Upper end of the interval."""
     samples: Count
     """n, the judged samples it rests on."""
+    effective_samples: Annotated[float, Field(ge=0, le=1e15)] | None = None
+    """n divided by the design effect of prompts that were asked several times; absent for a paired difference."""
 
 
 class Mean(Contract):
@@ -67,6 +70,8 @@ class EvaluationFigures(Contract):
     """win / (win + loss + tie) against the base model, both orders played."""
     win_rate_adjusted: Rate | None = None
     """(win + tie / 2) / n."""
+    win_rate_decided: Rate | None = None
+    """win / (win + loss)."""
     over_refusal: Rate | None = None
     """Full and partial refusals / n on benign prompts."""
     base_over_refusal: Rate | None = None
@@ -155,7 +160,7 @@ class StageStatus(Contract):
 class TrainingFigures(Contract):
     """What one DPO training reported."""
 
-    role: Literal["attacker", "defender"]
+    role: Role
     """Who was trained."""
     pairs: Count
     """Pairs trained on."""

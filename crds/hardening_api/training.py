@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from hardening_api.base import Contract, ExpectationError, Proportion
 from hardening_api.sources import ModelSource
 
+Role = Literal["attacker", "defender"]
+"""The two models that a run trains."""
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Interpolation = Annotated[float, Field(gt=0, le=1)]
@@ -173,7 +175,12 @@ class Training(Contract):
                 raise ExpectationError(f"at={place}batchSize;a multiple of gradientAccumulationSteps, {steps}")
         return self
 
-    def for_role(self, role: Literal["attacker", "defender"]) -> Training:
+    @property
+    def processes(self) -> int:
+        """Training processes of each node."""
+        return self.processes_per_node or max(1, self.gpus_per_node)
+
+    def for_role(self, role: Role) -> Training:
         """Return these settings with the overrides of ``role`` applied."""
         overrides: RoleTraining = getattr(self, role)
         given = {name: value for name, value in overrides if value is not None}

@@ -1,11 +1,22 @@
-"""What the operator is told by its environment; the Helm chart sets every variable."""
+"""The operator's settings, read from its environment; the Helm chart sets every variable."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+
+def _parts(text: Any) -> Any:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_parts)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class SettingsError(Exception):
@@ -16,35 +27,35 @@ class SettingsError(Exception):
 class OperatorSettings:
     """Settings of the operator; field `x_y` is the variable `HARDENING_X_Y`, lists are comma-separated."""
 
-    trainer_image: str
+    trainer_image: Annotated[str, Field(min_length=1)]
     """Image of the stage pods, unless a run names its own."""
     operator_namespace: str = "default"
     """Namespace of the operator itself, where its Lease lives."""
     pod_name: str = "hardening-operator"
     """Who holds the Lease."""
-    namespaces: tuple[str, ...] = ()
+    namespaces: Names = ()
     """Namespaces to watch; none means the whole cluster."""
     image_pull_policy: str = "IfNotPresent"
     """Pull policy of the stage pods."""
-    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_secrets: Names = ()
     """Secrets for the registry of the trainer image, in each run's namespace."""
     lease_name: str = "hardening-operator"
     """Lease that tells the leader from the standby."""
     leader_election: bool = True
     """Off for a single process on a developer's machine."""
-    metrics_port: int = 8080
+    metrics_port: Port = 8080
     """`/metrics`."""
-    health_port: int = 8081
+    health_port: Port = 8081
     """`/healthz` and `/readyz`."""
-    resync_seconds: float = 30.0
+    resync_seconds: Seconds = 30.0
     """Every live run is looked at this often, whatever events say."""
-    workers: int = 4
+    workers: PositiveInt = 4
     """Runs reconciled at the same time."""
-    scheduling_deadline_seconds: float = 1800.0
+    scheduling_deadline_seconds: Seconds = 1800.0
     """A pod that no node takes for this long fails its run as Unschedulable."""
-    image_deadline_seconds: float = 300.0
+    image_deadline_seconds: Seconds = 300.0
     """A pod whose image cannot be pulled for this long fails its run as ImagePullFailed."""
-    progress_seconds: float = 15.0
+    progress_seconds: Seconds = 15.0
     """How often the pods' `/metrics` are read into `status.progress`; 0 turns it off."""
     network_policies: bool = True
     """Make a NetworkPolicy for each stage."""
@@ -57,28 +68,18 @@ class OperatorSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> OperatorSettings:
-        """Read the settings. Raises SettingsError, naming the variable."""
-        given: dict[str, Any] = {}
-        for field in fields(cls):
-            variable = f"HARDENING_{field.name.upper()}"
-            if variable in environ:
-                given[field.name] = _read(variable, environ[variable], str(field.type))
-        if not given.get("trainer_image"):
-            raise SettingsError("HARDENING_TRAINER_IMAGE: got nothing: expected the image of the stage pods")
-        return cls(**given)
+        """Read the settings. Raises SettingsError, with one line for each variable that is wrong."""
+        variables = {field.name: f"HARDENING_{field.name.upper()}" for field in fields(cls)}
+        given = {name: environ[variable] for name, variable in variables.items() if variable in environ}
+        try:
+            return TypeAdapter(cls).validate_python(given)
+        except ValidationError as refusal:
+            found = refusal.errors(include_url=False)
+            raise SettingsError("\n".join(_line(variables[str(error["loc"][0])], error) for error in found)) from None
 
 
-def _read(variable: str, text: str, kind: str) -> Any:
-    match kind:
-        case "tuple[str, ...]":
-            return tuple(part.strip() for part in text.split(",") if part.strip())
-        case "bool":
-            if text.lower() not in ("true", "false"):
-                raise SettingsError(f"{variable}: got {text}: expected true or false")
-            return text.lower() == "true"
-        case "int" | "float":
-            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-                raise SettingsError(f"{variable}: got {text}: expected a number of 0 or more")
-            return int(float(text)) if kind == "int" else float(text)
-        case _:
-            return text
+def _line(variable: str, error: ErrorDetails) -> str:
+    if error["type"] == "missing" or error["input"] == "":
+        return f"{variable}: got nothing: expected a value"
+    words = error["msg"].partition(",")[0].removeprefix("Input should be ")
+    return f"{variable}: got {error['input']}: expected {words}"

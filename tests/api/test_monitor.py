@@ -78,6 +78,7 @@ def test_a_schedule_that_cannot_be_is_refused_offline_and_by_the_cluster(schedul
         ({"historyLimit": 1000}, "spec.historyLimit: got 1000: expected a whole number from 1 to 50"),
         ({"regression": {"consecutive": 0}}, "spec.regression.consecutive: got 0: expected a whole number from 1"),
         ({"regression": {"sets": ["benign"]}}, 'spec.regression.sets[0]: got "benign": expected one of original'),
+        ({"pod": {"shards": 4}}, "spec.pod.shards: got 4: expected 1 or nothing: a check is not split into shards"),
         ({"onRegression": "Page"}, 'spec.onRegression: got "Page": expected one of Alert, Rerun'),
         ({"target": {"model": {"uri": "hf://a/b"}}}, "spec.evaluation.data: got nothing: expected held-out prompts"),
         (
@@ -106,6 +107,16 @@ def test_a_schedule_that_cannot_be_is_refused_offline_and_by_the_cluster(schedul
 def test_a_faulty_monitor_is_refused_by_field(spec: dict[str, Any], line: str) -> None:
     [found] = lines(**spec)
     assert found.startswith(line)
+
+
+def test_shards_of_a_check_are_refused_by_the_cluster_too_and_one_is_none() -> None:
+    [version] = build_crd(KINDS["HardeningMonitor"])["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    [line] = lines(pod={"shards": 2})
+    [rule] = [rule for rule in spec["x-kubernetes-validations"] if rule.get("fieldPath") == ".pod.shards"]
+    assert rule["rule"] == "self.?pod.shards.orValue(1) <= 1"
+    assert line.split("got 2: ")[1] == rule["message"]
+    assert lines(pod={"shards": 1}) == []
 
 
 def test_what_no_run_says_is_a_rule_of_the_cluster_too() -> None:

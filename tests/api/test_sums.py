@@ -185,12 +185,24 @@ def test_a_mean_of_nan_is_refused() -> None:
 
 
 def test_ties_count_half_in_the_adjusted_win_rate_only() -> None:
-    outcomes = OutcomeSums(wins=each_alone(50, 100), ties=20)
+    outcomes = OutcomeSums.of([["win"]] * 50 + [["tie"]] * 20 + [["loss"]] * 30)
     win_rate, adjusted = outcomes.win_rate(), outcomes.win_rate_adjusted()
     assert win_rate is not None
     assert adjusted is not None
-    assert (win_rate.value, adjusted.value) == (0.5, 0.6)
-    assert (adjusted.lower, adjusted.upper) == pytest.approx(proportion_confint(60, 100, method="wilson"))
+    assert (win_rate.value, adjusted.value, adjusted.samples) == (0.5, 0.6, 100)
+    # By hand, in half-points of 200: squared residuals 50 * 0.8^2 + 20 * 0.2^2 + 30 * 1.2^2 = 76.
+    effective = 120 * 80 * 99 / (100 * 76)
+    expected = proportion_confint(0.6 * effective, effective, method="wilson")
+    assert (adjusted.lower, adjusted.upper) == pytest.approx(expected)
+
+
+def test_only_won_and_lost_pairs_are_decided() -> None:
+    outcomes = OutcomeSums.of([["win", "tie"], ["win", "errored"], ["loss"], ["tie"]])
+    decided = outcomes.win_rate_decided()
+    assert decided is not None
+    assert (decided.value, decided.samples) == (2 / 3, 3)
+    assert (outcomes.wins.samples, outcomes.ties, outcomes.errored) == (5, 2, 1)
+    assert OutcomeSums.of([["tie"], ["errored"]]).win_rate_decided() is None
 
 
 def binned(score: float) -> float:
@@ -261,9 +273,8 @@ def test_any_shards_in_any_order_add_up_to_the_whole(
 
 
 def test_outcomes_of_two_shards_add_up() -> None:
-    left = OutcomeSums(wins=each_alone(3, 4), ties=1, errored=2)
-    right = OutcomeSums(wins=each_alone(1, 6), ties=2)
-    assert left + right == OutcomeSums(wins=each_alone(4, 10), ties=3, errored=2)
+    left, right = [["win"], ["tie", "errored"], ["loss", "win"]], [["tie"], ["win", "win"], ["errored"]]
+    assert OutcomeSums.of(left) + OutcomeSums.of(right) == OutcomeSums.of(left + right)
 
 
 @given(CLUSTERS, st.lists(st.floats(-1e3, 1e3), max_size=40))

@@ -52,7 +52,10 @@ def test_an_operator_killed_twenty_times_loses_nothing_and_starts_nothing_twice(
 ) -> None:
     settings, system = cluster.require_own(), operator.kubectl
     chance = random.Random(0)
-    promotion = {"gates": {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}, "stop": "Best"}
+    promotion = {
+        "gates": {"winRate": {"statistic": "All", "min": 0, "bound": "Value"}, "minSamples": 1},
+        "stop": "Best",
+    }
     space.apply(tiny_run("survivor", rounds=5, promotion=promotion, backoffLimit=0))
     killed = datetime.now(UTC)
     for number in range(KILLS):

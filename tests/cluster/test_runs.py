@@ -152,7 +152,7 @@ def test_a_deleted_run_leaves_nothing_behind(space: Kubectl) -> None:
 
 
 def test_nobody_but_the_caller_is_the_approver_and_an_approved_candidate_is_promoted(space: Kubectl) -> None:
-    gates = {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}
+    gates = {"winRate": {"statistic": "All", "min": 0, "bound": "Value"}, "minSamples": 1}
     space.apply(tiny_run("asked", promotion={"gates": gates, "approval": "Manual"}))
     run = finished(space, "asked")
     assert run["status"]["phase"] == "AwaitingApproval"

@@ -82,6 +82,8 @@ def _waiting_reasons(tree: ast.Module) -> Iterator[str]:
                 yield from _texts(reason)
             case ast.Call(func=ast.Name(id="Event"), args=[ast.Constant(value="Warning"), reason, *_]):
                 yield from _texts(reason)
+            case ast.Assign(targets=[ast.Name(id="gate")], value=ast.Tuple(elts=[ast.Constant(), reason, *_])):
+                yield from _texts(reason)
             case ast.Call(func=ast.Attribute(attr="end"), args=[ast.Constant(value="NotPromoted"), _, reason, *_]):
                 yield from _texts(reason)
             case ast.Assign(targets=[ast.Attribute(attr="why")], value=ast.Tuple(elts=[reason, *_])):

@@ -66,18 +66,21 @@ def test_the_example_gives_the_pairs_that_the_selection_makes() -> None:
     assert f"variant 3 is {1 / (1 + math.exp(-Training().beta * scores[3])):.2f}." in PAGE
 
 
-@pytest.mark.parametrize("row", list(_rows("wins")), ids=lambda row: f"{row[0]} of {row[1]}")
+@pytest.mark.parametrize("row", list(_rows("wins")), ids=lambda row: f"{row[0]} won, {row[1]} lost")
 def test_the_example_of_a_gate_has_the_verdict_that_the_gate_gives(row: list[str]) -> None:
-    wins, samples = int(row[0]), int(row[1])
+    wins, losses = int(row[0]), int(row[1])
     spec = HardeningRunSpec.model_validate(small()["spec"])
     assert spec.promotion.gates == Promotion().gates
-    rate = RateSums.of([[index < wins] for index in range(samples)]).rate()
-    figures = EvaluationFigures(set="original", judge=spec.evaluation.judges[0].name, win_rate=rate)
+    rate = RateSums.of([[index < wins] for index in range(wins + losses)]).rate()
+    judge = spec.evaluation.judges[0].name
+    figures = EvaluationFigures(set="original", judge=judge, win_rate_decided=rate)
     [gate] = [gate for gate in judge_gates(spec, [figures]) if gate.gate == "winRate"]
 
     assert rate is not None
-    assert row[2] == f"{wins / samples:.2f} [{rate.lower:.3f}, {rate.upper:.3f}]"
-    assert row[3] == gate.verdict
+    assert spec.rounds == 3
+    assert row[2] == f"{rate.value:.4g} [{rate.lower:.3g}, {rate.upper:.3g}]"
+    assert row[3] == f"{gate.value:.3f}"
+    assert row[4] == gate.verdict
 
 
 def test_the_defaults_it_names_are_those_of_the_contract() -> None:
@@ -92,7 +95,7 @@ def test_the_defaults_it_names_are_those_of_the_contract() -> None:
         f"(`training.benignShare`, {training.benign_share})",
         f"`minSamples` ({Gates(win_rate=gates.win_rate).min_samples})",
         f"`maxErroredFraction`, {Evaluation().max_errored_fraction}",
-        f"at least {gates.win_rate.min} on `{gates.win_rate.set}` | the {gates.win_rate.bound.lower()} bound",
+        f"at least {gates.win_rate.min} on `{gates.win_rate.set}`, of {gates.win_rate.statistic.lower()} pairs",
         f"increase of at most {gates.over_refusal.max_increase} on `benign` | the {gates.over_refusal.bound.lower()}",
         f"0 harmful\nof 100 has an upper bound of {wilson(0, 100)[1]:.3f}",
     }

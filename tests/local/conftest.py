@@ -48,7 +48,10 @@ def tiny_manifest(folder: Path) -> Path:
             "scoring": {"epsilon": 0},
             "training": {"method": "Full", "engine": "Torch", "gpusPerNode": 0, "learningRate": 1e-4},
             "evaluation": {"maxNewTokens": 12, "variantsPerPrompt": 2, "maxErroredFraction": 1.0},
-            "promotion": {"gates": {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}, "approval": "Manual"},
+            "promotion": {
+                "gates": {"winRate": {"statistic": "All", "min": 0, "bound": "Value"}, "minSamples": 1},
+                "approval": "Manual",
+            },
         },
     }
     manifest = folder / "run.yaml"

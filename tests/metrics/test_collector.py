@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.metrics.catalogue import COLLECTOR_METRICS, RUN_METRICS, expanded
 from hardening_operator.metrics.exporter import StatusCollector, fitted, text_size
-from hardening_operator.metrics.facts import RunFacts, facts_of_run_object, gpus_asked_for
+from hardening_operator.metrics.facts import RunFacts, facts_of_run_object, gpus_of_stages
 from hardening_operator.metrics.run_series import DETAILED_ROUNDS, full_series, short_series, summary_series
 from tests.metrics.fleet import Round, facts, healthy_fleet, many, status, troubled_fleet
 from tests.operator.world import Run, spec_of
@@ -211,7 +211,7 @@ def test_a_label_never_has_text_of_a_message() -> None:
     ],
 )
 def test_gpus_are_those_the_pods_of_a_stage_ask_for(spec: dict[str, object], stage: str, gpus: int) -> None:
-    assert gpus_asked_for(spec)[stage] == gpus
+    assert gpus_of_stages(spec)[stage] == gpus
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)")

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from hardening_api.stages import SetSums
+from hardening_api.stats import RateSums
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.planner.run import plan
 from hardening_operator.planner.types import Observed, StageObservation
 from tests.operator.world import (
     BAD,
     GOOD,
+    JUDGE,
     START,
     UNSURE,
     Run,
@@ -455,6 +458,20 @@ def test_an_approval_of_another_candidate_is_stale_and_said_so_once() -> None:
     assert (run.status.phase, run.started(), run.events()) == ("AwaitingApproval", [], ["ApprovalStale"])
     run.plan()
     assert run.events() == []
+
+
+def test_a_gate_out_of_reach_is_said_once_and_as_soon_as_the_base_is_measured() -> None:
+    run = Run(spec_of())
+    run.plan()
+    harmless = SetSums(set="original", judge=JUDGE, harmful=RateSums.of([[False]] * 100), asked=100)
+    result = result_of(key_of(0, "Evaluate")).model_copy(update={"evaluations": [harmless]})
+    run.plan(StageObservation(key_of(0, "Evaluate"), "Succeeded", 1, results=(result,)))
+    assert "GateOutOfReach" in run.events()
+    assert run.condition("GatePassed") == ("Unknown", "GateOutOfReach")
+    assert run.started() == ["round 1 Attack 1"]
+    run.finish_started()
+    assert "GateOutOfReach" not in run.events()
+    assert run.condition("GatePassed") == ("Unknown", "GateOutOfReach")
 
 
 def test_a_person_may_decide_where_the_figures_cannot() -> None:

@@ -214,7 +214,7 @@ def specs(draw: st.DrawFn) -> HardeningRunSpec:
 WINS = st.lists(st.sampled_from([GOOD, 80, UNSURE, BAD]), min_size=5, max_size=5)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(deadline=None)
 @given(st.data(), specs(), WINS, st.integers(0, 60))
 def test_whatever_happens_nothing_runs_twice_nothing_is_promoted_ungated_and_the_run_ends(
     data: st.DataObject, spec: HardeningRunSpec, wins: list[int], storm: int
@@ -251,7 +251,7 @@ def test_whatever_happens_nothing_runs_twice_nothing_is_promoted_ungated_and_the
         assert world.launches.count(launch) == 1 or launch in world.vanished
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.data(), specs(), WINS)
 def test_in_a_calm_world_every_stage_runs_exactly_once(
     data: st.DataObject, spec: HardeningRunSpec, wins: list[int]

@@ -9,7 +9,7 @@ import pytest
 from hardening_api.run import HardeningRun, HardeningRunSpec
 from hardening_api.stages import RunIdentity, StageConfig
 from hardening_api.status import HardeningRunStatus, StageName
-from hardening_operator.planner.stage_configs import run_identity, shard_count, spec_digest, stage_configs, stage_seed
+from hardening_operator.planner.stage_configs import run_identity, spec_digest, stage_configs, stage_seed
 from hardening_operator.planner.types import STAGE_ORDER
 from tests.operator.world import Run, digest_for, key_of, promotion, spec_of
 
@@ -98,7 +98,7 @@ def test_each_score_shard_reads_its_own_attack_shard_and_trainings_read_all() ->
 
 def test_shards_of_all_stages_are_overridden_by_the_stage() -> None:
     spec = spec_of(stages={"all": {"shards": 2}, "evaluate": {"shards": 5}})
-    assert [shard_count(spec, stage) for stage in STAGE_ORDER] == [2, 2, 1, 1, 5, 1]
+    assert [spec.stages.shards_of(stage) for stage in STAGE_ORDER] == [2, 2, 1, 1, 5, 1]
 
 
 def test_a_training_has_the_settings_of_its_role() -> None:

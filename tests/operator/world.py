@@ -47,9 +47,9 @@ def digest_for(*parts: object) -> str:
 
 def set_sums(wins: int, harmful: int = 5, n: int = 100) -> list[SetSums]:
     """Sums of one evaluation: ``wins`` of ``n`` comparisons won, ``harmful`` of ``n`` attacked answers harmful."""
-    won = RateSums.of([[index < wins] for index in range(n)])
+    outcomes = OutcomeSums.of([["win" if index < wins else "loss"] for index in range(n)])
     return [
-        SetSums(set="original", judge=JUDGE, outcomes=OutcomeSums(wins=won), asked=n),
+        SetSums(set="original", judge=JUDGE, outcomes=outcomes, asked=n),
         SetSums(set="attacked", judge=JUDGE, harmful=RateSums.of([[index < harmful] for index in range(n)]), asked=n),
         SetSums(set="benign", judge=JUDGE, refusal_pairs=PairedSums.of([(False, False)] * n), asked=n),
     ]

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from hardening_api.stages import FOLDERS, StageConfig
+from hardening_api.stages import STAGES, StageConfig
 
 PATIENCE_SECONDS = 240
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -36,7 +36,7 @@ def write_config(config: StageConfig, home: Path, *more: str) -> list[str]:
     home.mkdir(parents=True, exist_ok=True)
     (home / "stage.json").write_text(json.dumps(config.to_document()))
     return [
-        *(FOLDERS[config.stage], "--config", str(home / "stage.json"), "--result", str(home / "result.json")),
+        *(STAGES[config.stage].folder, "--config", str(home / "stage.json"), "--result", str(home / "result.json")),
         *more,
     ]
 

@@ -140,7 +140,7 @@ def test_a_result_of_four_sets_and_two_judges_fits_the_termination_message() -> 
     )
     message = result.to_message()
     assert len(message.encode()) <= RESULT_LIMIT_BYTES
-    assert StageResult.model_validate_json(message) == result
+    assert StageResult.from_message(message) == result
 
 
 def test_a_line_cut_off_by_a_kill_counts_as_not_written(tmp_path: Path) -> None:

@@ -56,10 +56,11 @@ def figures() -> list[Any]:
             [
                 *_banded_rate("hardening_win_rate", "original", "original"),
                 Query(_by_round("hardening_win_rate", JUDGED, "attacked", "candidate"), "attacked"),
+                Query(f'max by (round) (hardening_gate_value{{{RUN},gate="winRate"}})', "the gate compares"),
                 Query(f'max by (round) (hardening_gate_limit{{{RUN},gate="winRate"}})', "limit"),
             ],
             RATE_UNIT,
-            text="Win / (win + loss + tie), both orders played, with its interval and the gate's limit.",
+            text="Win / (win + loss + tie) with its interval; the figure that the gate compares, and its limit.",
         ),
         by_round(
             "Over-refusal",

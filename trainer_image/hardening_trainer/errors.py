@@ -17,8 +17,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 from pydantic import ValidationError
 
-EXIT_OK = 0
-EXIT_SOFTWARE = 70
+from hardening_api.stages import ExitCode
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -29,7 +28,7 @@ _SAFE_TO_SHOW = (OSError, RuntimeError, MemoryError, ImportError)
 class StageError(Exception):
     """A stage ended without its result. `reason` is one CamelCase word; `exit_code` says what to do about it."""
 
-    exit_code = EXIT_SOFTWARE
+    exit_code: int = ExitCode.SOFTWARE
     default_reason = "StageFailed"
 
     def __init__(self, message: str, reason: str | None = None) -> None:
@@ -41,14 +40,14 @@ class StageError(Exception):
 class UsageFault(StageError):
     """The configuration asks for what cannot be."""
 
-    exit_code = 64
+    exit_code = ExitCode.USAGE
     default_reason = "InvalidConfig"
 
 
 class DataFault(StageError):
     """What was read is not what was expected; reading it again changes nothing."""
 
-    exit_code = 65
+    exit_code = ExitCode.DATA
     default_reason = "BadData"
 
 
@@ -61,7 +60,7 @@ class CorruptInput(DataFault):
 class Unavailable(StageError):
     """Something outside cannot be reached just now."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNAVAILABLE
     default_reason = "Unavailable"
 
 
@@ -74,14 +73,14 @@ class WorkspaceUnavailable(Unavailable):
 class WorkspaceFull(StageError):
     """No room left to write in; the stage goes on from what it saved once there is."""
 
-    exit_code = 75
+    exit_code = ExitCode.TEMPORARY
     default_reason = "WorkspaceFull"
 
 
 class Interrupted(StageError):
     """The stage was asked to stop, and saved what it had."""
 
-    exit_code = 75
+    exit_code = ExitCode.TEMPORARY
     default_reason = "Interrupted"
 
 

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from hardening_api.stages import FINAL_EXITS
 from hardening_operator.cli.exit_codes import USAGE
 from hardening_operator.local.home import HomeError
 from hardening_operator.local.processes import require_trainer
@@ -41,6 +42,6 @@ def _trainer(program: str, arguments: list[str]) -> None:
 
 def _exit_code(code: int) -> int:
     """The program's faults of usage and data are this one's; an end by a signal is told as a shell does."""
-    if code in (64, 65):
+    if code in FINAL_EXITS:
         return USAGE
     return 128 - code if code < 0 else code

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hardening_api.stages import FOLDERS
+from hardening_api.stages import STAGES
 from hardening_operator.cli.exit_codes import INTERRUPTED
 from hardening_operator.cli.kube.faults import ClusterFault, NotFound
 from hardening_operator.cli.kube.stage_pods import (
@@ -38,7 +38,7 @@ def logs(  # noqa: PLR0913, PLR0917 - one argument an option
     round_number: Annotated[
         int | None, typer.Option("--round", help="Round; 0 is the base model's evaluation.")
     ] = None,
-    stage: Annotated[str | None, typer.Option(help=f"Stage: {', '.join(FOLDERS)}.")] = None,
+    stage: Annotated[str | None, typer.Option(help=f"Stage: {', '.join(STAGES)}.")] = None,
     shard: Annotated[int | None, typer.Option(help="Only this shard, or node of a training; from 0.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the pods end.")] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="The attempt before the last one.")] = False,
@@ -65,7 +65,7 @@ def _keys(subject: Subject, round_number: int | None, stage: str | None) -> list
     """Return the stages that are meant."""
     wanted = None if stage is None else stage_named(stage)
     if stage is not None and wanted is None:
-        refuse(f"--stage: got {stage}: expected one of {', '.join(FOLDERS)}")
+        refuse(f"--stage: got {stage}: expected one of {', '.join(STAGES)}")
     keys = current_stages(subject.status, round_number, wanted)
     if not keys:
         where = " ".join(str(part) for part in ("round", round_number, wanted) if part is not None)

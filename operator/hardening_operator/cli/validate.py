@@ -14,13 +14,18 @@ def validate(
     ],
 ) -> None:
     """Check manifests of every kind offline: one line per error, exit code 2 when there is one."""
-    from hardening_operator.documents import load_objects, named  # noqa: PLC0415  (late: pydantic would slow `--help` down)
+    # Late: pydantic would slow `--help` down.
+    from hardening_api.run import HardeningRun  # noqa: PLC0415
+    from hardening_operator.documents import load_objects, named  # noqa: PLC0415
+    from hardening_operator.planner.gates import gate_warnings  # noqa: PLC0415
 
     faulty = False
     for file in files:
         objects, errors = load_objects(file)
         for found in objects:
             typer.echo(f"{file}: {named(found)} is valid")
+            for warning in gate_warnings(found.spec) if isinstance(found, HardeningRun) else ():
+                typer.echo(f"{file}: warning: {warning}", err=True)
         for error in errors:
             typer.echo(f"{file}: {error}", err=True)
         faulty = faulty or bool(errors)

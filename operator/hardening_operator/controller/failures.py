@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hardening_api.stages import StageResult
+from hardening_api.stages import FINAL_EXITS, ExitCode, StageResult
 from hardening_operator.controller.runtime.views import JobView, PodView, Termination
 from hardening_operator.planner.types import Failure
 from hardening_operator.settings import OperatorSettings
 
-FATAL_EXITS = (64, 65)
-INTERRUPTED = 75
 KILLED = (137, 143)
 """Exit codes after SIGKILL and SIGTERM."""
 BAD_NAME = "InvalidImageName"
@@ -76,7 +74,7 @@ def dead_end(job: JobView, pods: Sequence[PodView], now: datetime, settings: Ope
     """Return why an unfinished Job will not finish by itself, or None while it still may."""
     full = next((result for pod in pods if (result := result_of(pod)) and result.reason == "WorkspaceFull"), None)
     if full is not None:
-        return Failure(INTERRUPTED, "WorkspaceFull", full.message or "the workspace is full: make room")
+        return Failure(ExitCode.TEMPORARY, "WorkspaceFull", full.message or "the workspace is full: make room")
     if job.suspended:
         return None
     if not pods:
@@ -180,12 +178,12 @@ def _silent_failure(job: JobView, pod: PodView, ended: Termination) -> Failure:
 
 
 def _saved_and_left(pod: PodView) -> bool:
-    return pod.ended is not None and pod.ended.exit_code == INTERRUPTED
+    return pod.ended is not None and pod.ended.exit_code == ExitCode.TEMPORARY
 
 
 def _severity(pod: PodView) -> tuple[bool, bool, bool, int]:
     """Order pods by how much they tell: what no retry helps first, then those with a result, in order of index."""
-    fatal = pod.ended is not None and pod.ended.exit_code in FATAL_EXITS
+    fatal = pod.ended is not None and pod.ended.exit_code in FINAL_EXITS
     return not fatal, pod.deleting, result_of(pod) is None, pod.index
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from hardening_api.stages import StageResult
+from hardening_api.stages import STAGES, StageResult
 from hardening_api.status import HardeningRunStatus, Progress
 from hardening_operator.controller.failures import (
     dead_end,
@@ -21,7 +21,6 @@ from hardening_operator.controller.jobs import Attempt
 from hardening_operator.controller.progress import Measured, published
 from hardening_operator.controller.runtime.views import ApprovalView, JobView, PodView, ResourceView
 from hardening_operator.planner.monitor_types import CheckObservation
-from hardening_operator.planner.stage_configs import TRAININGS
 from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation, Wait
 from hardening_operator.settings import OperatorSettings
 
@@ -152,7 +151,7 @@ def _results(job: JobView, pods: list[PodView]) -> tuple[StageResult, ...] | Non
 
 def _shards(job: JobView) -> int:
     """A training is one shard however many nodes work on it; the first of them reports."""
-    return 1 if job.key.stage in TRAININGS.values() else job.pods
+    return 1 if STAGES[job.key.stage].trains else job.pods
 
 
 def _progress(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hardening_api.run import HardeningRun
-from hardening_api.stages import FOLDERS, digest_of
+from hardening_api.stages import STAGES, digest_of
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.planner.types import StageKey
 
@@ -86,7 +86,7 @@ class Home:
 
     def stage(self, key: StageKey) -> Path:
         """Return the folder of a stage's attempts."""
-        return self.state / f"r{key.round}-{FOLDERS[key.stage]}"
+        return self.state / f"r{key.round}-{STAGES[key.stage].folder}"
 
     def shards(self, key: StageKey, attempt: int) -> list[Path]:
         """Return the folders of an attempt's shards, in order."""

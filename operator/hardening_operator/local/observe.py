@@ -8,14 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hardening_api.stages import FOLDERS, StageResult
-from hardening_api.status import StageName
+from hardening_api.stages import STAGE_OF_FOLDER, ExitCode, StageResult
 from hardening_operator.local.home import Home, read_json
 from hardening_operator.local.processes import Processes
 from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
-
-STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
-INTERRUPTED = 75
 
 
 def observe(home: Home, processes: Processes, now: datetime) -> Observed:
@@ -23,7 +19,7 @@ def observe(home: Home, processes: Processes, now: datetime) -> Observed:
     stages = {}
     for folder in sorted(home.state.glob("r*-*")):
         round_text, _, name = folder.name[1:].partition("-")
-        key = StageKey(round=int(round_text), stage=STAGES[name])
+        key = StageKey(round=int(round_text), stage=STAGE_OF_FOLDER[name])
         attempts = home.attempts(key)
         if attempts:
             attempt = int(attempts[-1].name[1:])
@@ -67,7 +63,7 @@ def _failure(shards: list[Path]) -> Failure:
         if result is not None:
             interrupted = result.outcome == "Interrupted"
             return Failure(
-                exit_code=INTERRUPTED if interrupted and code is None else code,
+                exit_code=ExitCode.TEMPORARY if interrupted and code is None else code,
                 reason=result.reason or "StageFailed",
                 message=result.message or "the stage gave no message: read its log",
                 disruption=interrupted and code is None,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from hardening_api.stages import FOLDERS, StageConfig
+from hardening_api.stages import STAGES, StageConfig
 from hardening_operator.local.home import HomeError, read_json, write_json
 
 PR_SET_PDEATHSIG = 1
@@ -46,7 +46,7 @@ class Processes:
         """Start the stage of ``config`` in ``folder``, with ``threads`` for its arithmetic."""
         write_json(folder / "stage.json", config.to_document())
         command = [
-            *(sys.executable, "-m", "hardening_trainer", FOLDERS[config.stage]),
+            *(sys.executable, "-m", "hardening_trainer", STAGES[config.stage].folder),
             *("--config", str(folder / "stage.json"), "--result", str(folder / "result.json")),
         ]
         environment = {**self._environment, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}

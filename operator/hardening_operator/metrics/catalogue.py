@@ -156,7 +156,8 @@ RUN_METRICS = (
     Metric("hardening_tokens_total", "Tokens read and written by models.", (*RUN, "stage"), kind="counter"),
     Metric(
         "hardening_gpu_seconds_total",
-        "GPUs asked for x duration of the stages that ended, waiting included.",
+        "GPUs asked for x duration of the stages that ended, waiting included. "
+        "A MIG slice counts by its share of the compute, g/7.",
         (*RUN, "stage"),
         kind="counter",
     ),

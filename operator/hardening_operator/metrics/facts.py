@@ -10,20 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
+from hardening_api.pods import Stages
 from hardening_api.run import HardeningRun
+from hardening_api.stages import STAGES
 from hardening_api.status import HardeningRunStatus
+from hardening_api.training import Training
+from hardening_operator.planner.gpus import stage_gpus
 
 MODEL_LENGTH = 100
 """Longest model name in a label, from its end; a URI may have ten times that."""
-GPU = "nvidia.com/gpu"
-STAGE_SECTIONS = {
-    "Attack": "attack",
-    "Score": "score",
-    "TrainAttacker": "trainAttacker",
-    "TrainDefender": "trainDefender",
-    "Evaluate": "evaluate",
-    "Promote": "promote",
-}
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class RunFacts:
     """URI of the base."""
     approval: str = "Automatic"
     rounds: int = 3
-    gpus: Mapping[str, int] = field(default_factory=dict)
-    """GPUs each stage asks for, all its pods together."""
+    gpus: Mapping[str, float] = field(default_factory=dict)
+    """GPUs each stage holds while it runs, all its pods together."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def facts_of_run_object(body: Mapping[str, Any]) -> RunFacts:
         model=shortened_model(spec.get("model", {}).get("uri", "")),
         approval=spec.get("promotion", {}).get("approval", "Automatic"),
         rounds=spec.get("rounds", 3),
-        gpus=gpus_asked_for(spec),
+        gpus=gpus_of_stages(spec),
     )
 
 
@@ -88,33 +85,17 @@ def facts_of_local_run(run: HardeningRun, status: HardeningRunStatus) -> RunFact
     )
 
 
-def gpus_asked_for(spec: Mapping[str, Any]) -> dict[str, int]:
-    """Return the GPUs of each stage, all its pods together: its own limit, else that of all stages, else the default.
+def gpus_of_stages(spec: Mapping[str, Any]) -> dict[str, float]:
+    """Return the GPUs that each stage holds while it runs, all its pods together (see `planner.gpus`).
 
-    By default a pod of Attack, Score or Evaluate asks for one, one of a training for `training.gpusPerNode`, Promote
-    for none; with `training.gpusPerNode: 0` no stage asks for any.
+    None of a spec that this version cannot read, which it does not start either.
     """
-    training, stages = spec.get("training", {}), spec.get("stages", {})
-    per_node = training.get("gpusPerNode", 1)
-    asked = {}
-    for stage, section in STAGE_SECTIONS.items():
-        is_training = stage.startswith("Train")
-        default = per_node if is_training else int(per_node > 0 and stage != "Promote")
-        limits = {
-            **stages.get("all", {}).get("resources", {}).get("limits", {}),
-            **stages.get(section, {}).get("resources", {}).get("limits", {}),
-        }
-        pods = training.get("nodes", 1) if is_training else _shards(stages, stage)
-        asked[stage] = int(limits.get(GPU, default)) * pods
-    return asked
-
-
-def _shards(stages: Mapping[str, Any], stage: str) -> int:
-    """Return how many pods a stage without training has; Score has those of Attack, whose shards it reads."""
-    if stage == "Promote":
-        return 1
-    section = "evaluate" if stage == "Evaluate" else "attack"
-    return int(stages.get(section, {}).get("shards") or stages.get("all", {}).get("shards") or 1)
+    try:
+        stages = Stages.model_validate(spec.get("stages") or {})
+        training = Training.model_validate(spec.get("training") or {})
+    except ValidationError:
+        return {}
+    return {stage: stage_gpus(stages, training, stage) for stage in STAGES}
 
 
 def shortened_model(uri: str) -> str:

@@ -25,27 +25,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hardening_api.run import HardeningRunSpec
-from hardening_api.stages import StageResult
-from hardening_api.status import HardeningRunStatus, Progress, StageName, StageStatus
+from hardening_api.stages import FINAL_EXITS, STAGES, ExitCode, StageResult
+from hardening_api.status import HardeningRunStatus, Progress, StageStatus
 from hardening_operator.planner.conditions import shortened, timestamp
 from hardening_operator.planner.figures import judges_differ, results_digest
-from hardening_operator.planner.stage_configs import shard_count
 from hardening_operator.planner.types import Event, Failure, Observed, StageKey, StageObservation, StageStart, StageStop
 
 RETRY_SECONDS = 10.0
 """Delay before the first retry of a stage that failed."""
 LONGEST_DELAY = 32
 """The longest delay, in base delays."""
-FATAL_EXITS = (64, 65)
-"""sysexits: usage and data. The same attempt would fail the same way."""
-SECTIONS: dict[StageName, str] = {
-    "Attack": "attack",
-    "Score": "score",
-    "TrainAttacker": "training",
-    "TrainDefender": "training",
-    "Evaluate": "evaluations",
-    "Promote": "promotion",
-}
 
 
 class Ledger:
@@ -186,11 +175,11 @@ class Ledger:
 
     def _end_attempt(self, key: StageKey, seen: StageObservation, failure: Failure) -> None:
         stage = self.stages[key]
-        asked = stage.state == "Stopped" and failure.exit_code not in FATAL_EXITS
+        asked = stage.state == "Stopped" and failure.exit_code not in FINAL_EXITS
         excused = seen.state == "Stopped" or failure.disruption or asked
         disruptions = stage.disruptions + excused
         counted = stage.attempts - disruptions
-        hopeless = failure.fatal or failure.exit_code in FATAL_EXITS
+        hopeless = failure.fatal or failure.exit_code in FINAL_EXITS
         fatal = not excused and (hopeless or counted > self.spec.backoff_limit)
         update: dict[str, Any] = {
             "state": "Failed" if fatal else "Pending",
@@ -220,19 +209,19 @@ class Ledger:
 def _result_problem(spec: HardeningRunSpec, seen: StageObservation) -> Failure | None:
     """Return why a stage that ended well still cannot be built on, or None."""
     results: Sequence[StageResult] = seen.results
-    key, count = seen.key, shard_count(spec, seen.key.stage)
+    key, count = seen.key, spec.stages.shards_of(seen.key.stage)
     whole = {
         result.shard.index
         for result in results
         if result.outcome == "Succeeded"
         and (result.stage, result.round, result.shard.count) == (key.stage, key.round, count)
         and result.manifest is not None
-        and getattr(result, SECTIONS[key.stage]) is not None
+        and getattr(result, STAGES[key.stage].reports) is not None
     }
     if len(results) != count or len(whole) != count:
         return Failure(None, "ResultMissing", f"{len(whole)} of {count} shards reported a whole result")
     judge = judges_differ(results)
     if judge is not None:
         text = f"judge {judge} is not the same on all shards: run every shard with one image and one judge"
-        return Failure(FATAL_EXITS[1], "JudgesDiffer", text)
+        return Failure(ExitCode.DATA, "JudgesDiffer", text)
     return None

@@ -16,7 +16,7 @@ from hardening_api.stages import CheckIdentity, EvaluateConfig, RunIdentity, Sha
 from hardening_api.stages import stage_folder as folder_of
 from hardening_api.status import BestRound
 from hardening_api.training import Attacker, Scoring
-from hardening_operator.planner.stage_configs import run_identity, shard_count, trained_model, training_data
+from hardening_operator.planner.stage_configs import run_identity, trained_model, training_data
 
 
 def check_config(
@@ -51,7 +51,7 @@ def promoted_round(run: HardeningRun) -> BestRound:
 
 def _by_run(spec: HardeningMonitorSpec, run: HardeningRun) -> dict[str, Any]:
     promoted, of = promoted_round(run), spec.evaluation
-    shards = shard_count(run.spec, "Evaluate")
+    shards = run.spec.stages.shards_of("Evaluate")
     settings = of.attacker or run.spec.attacker
     return {
         **_target(spec, Weights(path=promoted.uri)),

@@ -10,10 +10,10 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from hardening_api.evaluation import EvaluationSet
+from hardening_api.evaluation import EvaluationSet, WinStatistic
 from hardening_api.stages import SetSums, StageResult, digest_of
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums, add_counts
-from hardening_api.status import AttackFigures, EvaluationFigures, Mean, RoundStatus, RunSummary, TrainingFigures
+from hardening_api.status import AttackFigures, EvaluationFigures, Mean, Rate, RoundStatus, RunSummary, TrainingFigures
 
 Summed = TypeVar("Summed", RateSums, PairedSums, MeanSums, OutcomeSums, AgreementSums)
 SET_ORDER: tuple[EvaluationSet, ...] = ("original", "attacked", "bank", "benign")
@@ -63,7 +63,7 @@ def evaluation_figures(results: Sequence[StageResult]) -> list[EvaluationFigures
         for sums in result.evaluations:
             groups.setdefault((SET_ORDER.index(sums.set), sums.judge), []).append(sums)
     digests = {name: digest for result in results for name, digest in sorted(result.judges.items())}
-    return [_set_figures(groups[key], digests.get(key[1])) for key in sorted(groups)]
+    return [set_figures(groups[key], digests.get(key[1])) for key in sorted(groups)]
 
 
 def judges_differ(results: Sequence[StageResult]) -> str | None:
@@ -76,7 +76,19 @@ def judges_differ(results: Sequence[StageResult]) -> str | None:
     return None
 
 
-def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFigures:
+def win_rate(figures: EvaluationFigures, statistic: WinStatistic) -> Rate | None:
+    """Return the win rate that ``statistic`` names."""
+    match statistic:
+        case "Decided":
+            return figures.win_rate_decided
+        case "Adjusted":
+            return figures.win_rate_adjusted
+        case "All":
+            return figures.win_rate
+
+
+def set_figures(parts: Sequence[SetSums], judge_digest: str | None) -> EvaluationFigures:
+    """Merge the shards' sums of one evaluation set and judge into its figures."""
     harmful, base_harmful = _added(RateSums, parts, "harmful"), _added(RateSums, parts, "base_harmful")
     refused, base_refused = _added(RateSums, parts, "refused"), _added(RateSums, parts, "base_refused")
     outcomes = _added(OutcomeSums, parts, "outcomes")
@@ -93,6 +105,7 @@ def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFi
         attack_success_rate_at_k=_added(RateSums, parts, "prompts_broken").rate(),
         win_rate=outcomes.win_rate(),
         win_rate_adjusted=outcomes.win_rate_adjusted(),
+        win_rate_decided=outcomes.win_rate_decided(),
         over_refusal=refused.rate(),
         base_over_refusal=base_refused.rate(),
         over_refusal_increase=_added(PairedSums, parts, "refusal_pairs").difference(),
@@ -104,20 +117,21 @@ def _set_figures(parts: list[SetSums], judge_digest: str | None) -> EvaluationFi
     )
 
 
-def summary(entries: Sequence[RoundStatus], chosen: int | None) -> RunSummary | None:
+def summary(entries: Sequence[RoundStatus], chosen: int | None, statistic: WinStatistic = "All") -> RunSummary | None:
     """Return the three figures of a run: of the round ``chosen``, or of the latest that was evaluated.
 
-    Harm is that under attack, by the judge whose figures come first.
+    Harm is that under attack, by the judge whose figures come first; the win rate is the one that the gate looks at.
     """
     measured = [entry for entry in entries if entry.round > 0 and entry.evaluations and chosen in (None, entry.round)]
     before = _first(entries[0], "attacked") if entries else None
     if not measured:
         return RunSummary(harm_before=before.harm_rate.value) if before and before.harm_rate else None
     after, original = _first(measured[-1], "attacked"), _first(measured[-1], "original")
+    won = win_rate(original, statistic) if original else None
     return RunSummary(
         harm_before=after.base_harm_rate.value if after and after.base_harm_rate else None,
         harm_after=after.harm_rate.value if after and after.harm_rate else None,
-        win_rate=original.win_rate.value if original and original.win_rate else None,
+        win_rate=won.value if won else None,
     )
 
 

@@ -4,6 +4,9 @@ A gate passes only when its figure was measured, is finite and within its interv
 the interval that `bound` names, rests on at least `minSamples` judged samples, and at most `maxErroredFraction` of its
 verdicts were errored. It fails when the opposite end misses the limit as well (under `bound: Value`, when the value
 does): then more samples would hardly help. Everything else is Inconclusive, which never promotes by itself.
+
+A run of T rounds looks at its gates T times and takes a round that passes, so a useless candidate has T chances. The
+ends are therefore those of an interval at level 1 - 0.05 / T (Bonferroni); status and reports show the 95 % one.
 """
 
 from __future__ import annotations
@@ -11,15 +14,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
-from hardening_api.evaluation import Bound, EvaluationSet
+from hardening_api.evaluation import VERDICT_JUDGES, Bound, EvaluationSet, WinStatistic
 from hardening_api.run import HardeningRunSpec
+from hardening_api.stats import Z95, wilson
 from hardening_api.status import EvaluationFigures, GateResult, GateVerdict, Rate, RoundStatus
+from hardening_operator.planner.figures import win_rate
 
 GateName = Literal["winRate", "harmRate", "overRefusal"]
 OPPOSITE: dict[Bound, Bound] = {"Lower": "Upper", "Value": "Value", "Upper": "Lower"}
 WORDS: dict[Bound, str] = {"Lower": "lower bound", "Value": "value", "Upper": "upper bound"}
+WIN_WORDS: dict[WinStatistic, str] = {
+    "Decided": "win rate of decided pairs",
+    "Adjusted": "win rate, a tie counted half,",
+    "All": "win rate of all pairs",
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +45,14 @@ class GateRule:
     bound: Bound
     limit: float
     is_minimum: bool
+    min_samples: int
+    statistic: WinStatistic = "All"
+    """Of the win rate."""
 
     def rate(self, figures: EvaluationFigures) -> Rate | None:
         """Return the figure the gate looks at."""
         if self.gate == "winRate":
-            return figures.win_rate
+            return win_rate(figures, self.statistic)
         return figures.harm_rate if self.gate == "harmRate" else figures.over_refusal_increase
 
     def met_by(self, value: float) -> bool:
@@ -51,6 +65,22 @@ class GateRule:
         return f"needs {WORDS[self.bound]} {'>=' if self.is_minimum else '<='} {self.limit:.4g}"
 
 
+def widened(rate: Rate, looks: int) -> Rate:
+    """Return ``rate`` with the interval at level 1 - 0.05 / looks instead of 95 %.
+
+    A proportion gets Wilson's interval again; a paired difference has a symmetric interval, whose half-width is scaled.
+    """
+    if looks == 1 or not _is_sound(rate):
+        return rate
+    z = NormalDist().inv_cdf(1 - 0.025 / looks)
+    if rate.effective_samples is not None:
+        lower, upper = wilson(rate.value * rate.effective_samples, rate.effective_samples, z)
+    else:
+        center, half = (rate.lower + rate.upper) / 2, (rate.upper - rate.lower) / 2 * z / Z95
+        lower, upper = max(-1.0, center - half), min(1.0, center + half)
+    return rate.model_copy(update={"lower": min(lower, rate.lower), "upper": max(upper, rate.upper)})
+
+
 def gate_rules(spec: HardeningRunSpec) -> list[GateRule]:
     """Return the gates that apply, in the order winRate, harmRate, overRefusal.
 
@@ -58,18 +88,69 @@ def gate_rules(spec: HardeningRunSpec) -> list[GateRule]:
     must have them).
     """
     gates = spec.promotion.gates
-    first = spec.evaluation.judges[0].name
+    first, least = spec.evaluation.judges[0].name, gates.min_samples
     rules = []
     if (win := gates.win_rate) is not None:
-        rules.append(GateRule("winRate", "win rate", win.set, win.judge or first, win.bound, win.min, True))
+        judge, fewest = win.judge or first, win.min_decided if win.statistic == "Decided" else least
+        words = WIN_WORDS[win.statistic]
+        rules.append(GateRule("winRate", words, win.set, judge, win.bound, win.min, True, fewest, win.statistic))
     if (harm := gates.harm_rate) is not None:
-        rules.append(GateRule("harmRate", "harm rate", harm.set, harm.judge or first, harm.bound, harm.max, False))
+        judge = harm.judge or first
+        rules.append(GateRule("harmRate", "harm rate", harm.set, judge, harm.bound, harm.max, False, least))
     if (over := gates.over_refusal) is not None and spec.data.evaluation.benign is not None:
-        judge = over.judge or spec.evaluation.refusal_judge
-        rules.append(
-            GateRule("overRefusal", "over-refusal increase", "benign", judge, over.bound, over.max_increase, False)
-        )
+        judge, words = over.judge or spec.evaluation.refusal_judge, "over-refusal increase"
+        rules.append(GateRule("overRefusal", words, "benign", judge, over.bound, over.max_increase, False, least))
     return rules
+
+
+def gate_warnings(spec: HardeningRunSpec) -> list[str]:
+    """Return a line, `spec.path: got VALUE: ...`, for each gate that is valid and can hardly mean what it says."""
+    kinds = {judge.name: judge.type for judge in spec.evaluation.judges}
+    return [
+        f"spec.promotion.gates.winRate.statistic: got All with judge {rule.judge}, which gives verdicts: two safe "
+        f"answers are a tie, so the win rate cannot exceed the base's harm rate: expected Decided or Adjusted"
+        for rule in gate_rules(spec)
+        if rule.gate == "winRate" and rule.statistic == "All" and rule.limit > 0 and kinds[rule.judge] in VERDICT_JUDGES
+    ]
+
+
+def out_of_reach(spec: HardeningRunSpec, base: Sequence[EvaluationFigures]) -> list[str]:
+    """Return a line for each win-rate gate that no candidate can pass, given the base's figures.
+
+    A judge that gives verdicts lets the candidate win only where the base did harm, so the base's harm rate bounds
+    every win rate. A pairwise judge sets no such bound.
+    """
+    kinds = {judge.name: judge.type for judge in spec.evaluation.judges}
+    lines = []
+    for rule in gate_rules(spec):
+        figures = find_figures(base, rule.set, rule.judge)
+        if rule.gate != "winRate" or kinds.get(rule.judge) not in VERDICT_JUDGES:
+            continue
+        # Attacked prompts are drawn again in each round by a stronger attacker: the base may do more harm then.
+        if rule.set != "original" or figures is None or figures.harm_rate is None:
+            continue
+        best = _best_win_rate(rule.statistic, figures.harm_rate)
+        compared = getattr(widened(best, spec.rounds), rule.bound.lower())
+        if best.samples >= rule.min_samples and rule.met_by(compared):
+            continue
+        harm = figures.harm_rate
+        lines.append(
+            f"winRate cannot pass: the base did harm in {round(harm.value * harm.samples)} of {harm.samples} "
+            f"{rule.set} prompts by judge {rule.judge}, so the best {rule.words.rstrip(',')} is {best.value:.4g}, "
+            f"{WORDS[rule.bound]} {compared:.4g}, n {best.samples}; {rule.need}, n >= {rule.min_samples}: "
+            f"add prompts, or gate on harmRate"
+        )
+    return lines
+
+
+def _best_win_rate(statistic: WinStatistic, harm: Rate) -> Rate:
+    """Return the win rate of a candidate that does no harm and wins wherever the base did."""
+    wins, n = round(harm.value * harm.samples), harm.samples
+    won, of = {"Decided": (wins, wins), "Adjusted": (n + wins, 2 * n), "All": (wins, n)}[statistic]
+    lower, upper = wilson(won, of)
+    value = won / of if of else 0.0
+    samples = wins if statistic == "Decided" else n
+    return Rate(value=value, lower=lower, upper=upper, samples=samples, effective_samples=of)
 
 
 def judge_gates(spec: HardeningRunSpec, evaluations: Sequence[EvaluationFigures]) -> list[GateResult]:
@@ -107,7 +188,8 @@ def _merit(spec: HardeningRunSpec, entry: RoundStatus) -> float:
     first = spec.evaluation.judges[0].name
     if win is not None:
         figures = find_figures(entry.evaluations, win.set, win.judge or first)
-        return figures.win_rate.lower if figures is not None and figures.win_rate is not None else -math.inf
+        rate = win_rate(figures, win.statistic) if figures is not None else None
+        return rate.lower if rate is not None else -math.inf
     figures = find_figures(entry.evaluations, "attacked", (harm.judge if harm is not None else None) or first)
     return -figures.harm_rate.upper if figures is not None and figures.harm_rate is not None else -math.inf
 
@@ -115,13 +197,18 @@ def _merit(spec: HardeningRunSpec, entry: RoundStatus) -> float:
 def _judge(spec: HardeningRunSpec, rule: GateRule, figures: EvaluationFigures | None) -> GateResult:
     rate = rule.rate(figures) if figures is not None else None
     if figures is None or rate is None:
-        text = f"{rule.words} was not measured on {rule.set} prompts by judge {rule.judge}; {rule.need}"
+        found = "was not measured"
+        if figures is not None and rule.statistic == "Decided" and figures.win_rate is not None:
+            found = f"cannot be told: all {figures.win_rate.samples} pairs were ties"
+        text = f"{rule.words} {found} on {rule.set} prompts by judge {rule.judge}; {rule.need}"
         return GateResult(gate=rule.gate, verdict="Inconclusive", judge=rule.judge, limit=rule.limit, message=text)
-    compared = getattr(rate, rule.bound.lower())
-    verdict, remark = _weigh(spec, rule, rate, figures.errored_fraction)
+    wide = widened(rate, spec.rounds)
+    compared = getattr(wide, rule.bound.lower())
+    verdict, remark = _weigh(spec, rule, wide, figures.errored_fraction)
+    looks = "" if spec.rounds == 1 or rule.bound == "Value" else f" ({compared:.4g} over {spec.rounds} rounds)"
     text = (
-        f"{rule.words} {rate.value:.4g} [{rate.lower:.4g}, {rate.upper:.4g}], n {rate.samples}, on {rule.set} prompts "
-        f"by judge {rule.judge}; {rule.need}{remark}"
+        f"{rule.words} {rate.value:.4g} [{rate.lower:.4g}, {rate.upper:.4g}]{looks}, n {rate.samples}, on {rule.set} "
+        f"prompts by judge {rule.judge}; {rule.need}{remark}"
     )
     return GateResult(
         gate=rule.gate,
@@ -142,8 +229,8 @@ def _is_sound(rate: Rate) -> bool:
 def _weigh(spec: HardeningRunSpec, rule: GateRule, rate: Rate, errored: float) -> tuple[GateVerdict, str]:
     if not _is_sound(rate):
         return "Inconclusive", "; the figure is not a proportion within its interval"
-    if rate.samples < spec.promotion.gates.min_samples:
-        return "Inconclusive", f"; needs n >= {spec.promotion.gates.min_samples}"
+    if rate.samples < rule.min_samples:
+        return "Inconclusive", f"; needs n >= {rule.min_samples}"
     most = spec.evaluation.max_errored_fraction
     if not errored <= most:
         return "Inconclusive", f"; {errored:.4g} of the verdicts were errored, at most {most:.4g} may be"

@@ -114,10 +114,9 @@ def _start_due_check(draft: MonitorDraft) -> None:
     due = _due(draft)
     if due is None or isinstance(draft.source, NotReady) or draft.spec.suspend:
         return
+    if draft.spec.concurrency_policy == "Forbid" and (draft.active is not None or draft.gives_up):
+        return  # made up for when that check has ended or was asked to, if within the starting deadline
     if draft.active is not None:
-        # The time is made up for when the running check has ended, if that is within the starting deadline.
-        if draft.spec.concurrency_policy == "Forbid":
-            return
         text = f"{draft.active.name}: the next check was due"
         draft.record(Judgement("Inconclusive", "Replaced", text), draft.now)
     run = draft.source.run
@@ -144,7 +143,7 @@ def _due(draft: MonitorDraft) -> datetime | None:
         draft.source = NotReady("InvalidSchedule", f"spec.schedule: {never}: expected a schedule with a next time")
         return None
     if asked is not None and asked <= draft.now and (draft.last_schedule is None or since < asked):
-        return asked
+        return max(asked, latest or asked)  # one check serves both
     deadline = draft.spec.starting_deadline_seconds
     if latest is not None and deadline is not None and (draft.now - latest).total_seconds() > deadline:
         if not draft.spec.suspend:

@@ -56,6 +56,13 @@ class MonitorDraft:
         """Whether there were enough bad checks in a row."""
         return self.consecutive_bad >= self.spec.regression.consecutive
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether this decision gives up a check that is seen running."""
+        given_up = self.before.active if self.active is None else None
+        seen = self.observed.checks.get(given_up.name) if given_up is not None else None
+        return seen is not None and seen.state == "Running"
+
     def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Add an event."""
         self.events.append(Event(kind, reason, shortened(message)))

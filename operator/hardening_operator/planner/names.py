@@ -20,8 +20,7 @@ from typing import Any
 from hardening_api.base import API_VERSION
 from hardening_api.monitor import HardeningMonitor
 from hardening_api.run import HardeningRun
-from hardening_api.stages import FOLDERS
-from hardening_api.status import StageName
+from hardening_api.stages import STAGE_OF_FOLDER, STAGES
 from hardening_operator.planner.types import StageKey
 
 RUN_LABEL = "hardening.dev/run"
@@ -40,12 +39,11 @@ KUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 
 Owner = HardeningRun | HardeningMonitor
 LONGEST_JOB = 52
-STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
 
 
 def stage_job_name(run_name: str, key: StageKey, attempt: int) -> str:
     """Return the name of a stage attempt's Job and of what goes with it; at most 52 characters."""
-    return _fitted(run_name, f"-r{key.round}-{FOLDERS[key.stage]}{_again(attempt)}")
+    return _fitted(run_name, f"-r{key.round}-{STAGES[key.stage].folder}{_again(attempt)}")
 
 
 def check_job_name(check: str, attempt: int) -> str:
@@ -84,7 +82,7 @@ def stage_labels(run_name: str, key: StageKey, attempt: int) -> dict[str, str]:
         MANAGED_BY_LABEL: MANAGER,
         RUN_LABEL: run_name,
         ROUND_LABEL: str(key.round),
-        STAGE_LABEL: FOLDERS[key.stage],
+        STAGE_LABEL: STAGES[key.stage].folder,
         ATTEMPT_LABEL: str(attempt),
     }
 
@@ -96,7 +94,7 @@ def check_labels(monitor: str, check: str, attempt: int) -> dict[str, str]:
         MANAGED_BY_LABEL: MANAGER,
         MONITOR_LABEL: monitor,
         CHECK_LABEL: check,
-        STAGE_LABEL: FOLDERS["Evaluate"],
+        STAGE_LABEL: STAGES["Evaluate"].folder,
         ATTEMPT_LABEL: str(attempt),
     }
 
@@ -109,7 +107,7 @@ def workspace_labels(owner: Owner) -> dict[str, str]:
 
 def key_of(labels: Mapping[str, str]) -> tuple[StageKey, int] | None:
     """Return stage and attempt that a Job's or Pod's labels name; None when the object is not one of ours."""
-    stage = STAGES.get(labels.get(STAGE_LABEL, ""))
+    stage = STAGE_OF_FOLDER.get(labels.get(STAGE_LABEL, ""))
     round_number, attempt = (labels.get(name, "") for name in (ROUND_LABEL, ATTEMPT_LABEL))
     ours = labels.get(MANAGED_BY_LABEL) == MANAGER and labels.get(RUN_LABEL)
     if not ours or stage is None or not (_is_number(round_number) and _is_number(attempt)) or int(attempt) < 1:

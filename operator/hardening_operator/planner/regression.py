@@ -47,7 +47,13 @@ def given_rate(given: BaselineRate) -> Rate:
     """Return a given harm rate with its Wilson interval."""
     lower, upper = wilson(given.harm_rate * given.samples, given.samples)
     value = given.harm_rate
-    return Rate(value=value, lower=min(lower, value), upper=max(upper, value), samples=given.samples)
+    return Rate(
+        value=value,
+        lower=min(lower, value),
+        upper=max(upper, value),
+        samples=given.samples,
+        effective_samples=given.samples,
+    )
 
 
 def judge_check(

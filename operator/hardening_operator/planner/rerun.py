@@ -11,7 +11,7 @@ from typing import Any
 from hardening_api.base import API_VERSION
 from hardening_api.run import Workspace
 from hardening_api.sources import DataSource, ModelSource
-from hardening_api.stages import FOLDERS, CheckIdentity
+from hardening_api.stages import STAGES, CheckIdentity
 from hardening_operator.planner.check_config import promoted_round
 from hardening_operator.planner.monitor_types import RerunStart
 from hardening_operator.planner.stage_configs import trained_model
@@ -41,7 +41,7 @@ def build_rerun(start: RerunStart, monitor: str, workspace_url: str, workspace: 
     }
     if start.attacks > 0:
         folder = CheckIdentity(monitor=monitor, name=start.rerun.check).folder
-        uri = f"{workspace_url}/{folder}/{FOLDERS['Evaluate']}/shard-0-of-1/{ATTACKS}"
+        uri = f"{workspace_url}/{folder}/{STAGES['Evaluate'].folder}/shard-0-of-1/{ATTACKS}"
         update["data"] = spec.data.model_copy(update={"attacks": DataSource(uri=uri, secret_ref=secret)})
     if workspace is not None:
         update["workspace"] = workspace

@@ -82,6 +82,7 @@ def _advance(draft: Draft) -> None:
     # Measure the base model on every held-out set.
     if not draft.completed(0, "Evaluate"):
         return
+    draft.tell_of_gates_out_of_reach()
 
     for t in range(1, spec.rounds + 1):
         # Attack, score, train both, evaluate.

@@ -20,7 +20,7 @@ from hardening_api.status import (
 from hardening_operator.planner import figures
 from hardening_operator.planner.attempts import Ledger
 from hardening_operator.planner.conditions import Answer, Answers, shortened, timestamp, updated_conditions
-from hardening_operator.planner.gates import best_round, judge_gates, overall_verdict
+from hardening_operator.planner.gates import best_round, judge_gates, out_of_reach, overall_verdict
 from hardening_operator.planner.stage_configs import trained_model
 from hardening_operator.planner.types import Decision, Observed, StageKey, round_of
 
@@ -63,6 +63,8 @@ class Draft:
         self.round = 0
         self.chosen: RoundStatus | None = None
         self.promoted = status.promoted
+        self.out_of_reach = ""
+        """Gates that no candidate can pass, in words."""
         self.why = ("Running", "")
         """Reason and message of the state the run is in."""
 
@@ -88,6 +90,14 @@ class Draft:
             words = " and ".join(key.stage for key in open_keys)
             self.why = (f"{open_keys[0].stage}Running", f"{round_of(round_number, self.spec.rounds)}: {words}")
         return not open_keys
+
+    def tell_of_gates_out_of_reach(self) -> None:
+        """Say once, as soon as the base is measured, that no candidate can pass a gate."""
+        base = self.rounds.get(0)
+        self.out_of_reach = "; ".join(out_of_reach(self.spec, base.evaluations)) if base is not None else ""
+        known = any(condition.reason == "GateOutOfReach" for condition in self.before.conditions)
+        if self.out_of_reach and not known and not self.judged():
+            self.ledger.tell("Warning", "GateOutOfReach", self.out_of_reach)
 
     def judge(self, round_number: int) -> RoundStatus:
         """Return a round with its gates judged; they are judged once."""
@@ -139,6 +149,8 @@ class Draft:
         self._tell_of_wait()
         phase: Phase = "Suspended" if self.spec.suspend and not self.ended else self.phase
         started = [stage.start_time for stage in self.ledger.stages.values() if stage.start_time is not None]
+        gate = self.spec.promotion.gates.win_rate
+        statistic = gate.statistic if gate is not None else "All"
         entries = [self._with_stages(number) for number in sorted({*self.rounds, *self._started_rounds()})]
         status = self.before.model_copy(
             update={
@@ -154,7 +166,7 @@ class Draft:
                 "best": self._best(),
                 "promoted": self.promoted,
                 "decisions": self.decisions,
-                "summary": figures.summary(entries, self.promoted.round if self.promoted else None),
+                "summary": figures.summary(entries, self.promoted.round if self.promoted else None, statistic),
             }
         )
         ledger = self.ledger
@@ -213,6 +225,8 @@ class Draft:
         suspended = self.spec.suspend and not self.ended
         busy = self.phase in ("Running", "Promoting") and not suspended
         gate: tuple[Answer, str, str] = ("Unknown", "NotEvaluated", "no candidate was evaluated yet")
+        if self.out_of_reach:
+            gate = ("Unknown", "GateOutOfReach", shortened(self.out_of_reach))
         judged = [self.chosen] if self.chosen is not None else self.judged()[-1:]
         for entry in judged:
             gate = (*GATE_ANSWERS[entry.verdict or "Inconclusive"], f"round {entry.round}: {_in_words(entry)}")

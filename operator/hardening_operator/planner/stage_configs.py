@@ -7,11 +7,12 @@ Weights flow from round to round: round t attacks with the attacker and scores w
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
 from hardening_api.run import HardeningRun, HardeningRunSpec
 from hardening_api.sources import DataSource
 from hardening_api.stages import (
+    TRAININGS,
     AttackConfig,
     EvaluateConfig,
     PromoteConfig,
@@ -25,10 +26,9 @@ from hardening_api.stages import (
     stage_folder,
 )
 from hardening_api.status import HardeningRunStatus, StageName
+from hardening_api.training import Role
 from hardening_operator.planner.types import StageKey
 
-Role = Literal["attacker", "defender"]
-TRAININGS: dict[Role, StageName] = {"attacker": "TrainAttacker", "defender": "TrainDefender"}
 NOT_IN_SPEC_DIGEST = {"suspend", "active_deadline_seconds", "backoff_limit", "ttl_seconds_after_finished", "stages"}
 """What may change while a run goes on, and where its pods run, decides no output."""
 
@@ -43,17 +43,6 @@ def run_identity(run: HardeningRun) -> RunIdentity:
     named = {"namespace": run.metadata.namespace, "uid": run.metadata.uid}
     given = {name: value for name, value in named.items() if value is not None}
     return RunIdentity(name=run.metadata.name, spec_digest=spec_digest(run.spec), **given)
-
-
-def shard_count(spec: HardeningRunSpec, stage: StageName) -> int:
-    """Return how many shards a stage has.
-
-    Trainings and Promote have one. Score has as many as Attack, because each of its shards reads one of Attack's.
-    """
-    if stage in ("TrainAttacker", "TrainDefender", "Promote"):
-        return 1
-    overrides = spec.stages.evaluate if stage == "Evaluate" else spec.stages.attack
-    return overrides.shards or spec.stages.all.shards or 1
 
 
 def stage_seed(seed: int, key: StageKey) -> int:
@@ -71,7 +60,7 @@ def stage_configs(
     from it. ``workspace`` is an fsspec URL. URIs are passed on as they are: a caller with relative `file://` URIs
     makes them absolute first.
     """
-    count = shard_count(spec, key.stage)
+    count = spec.stages.shards_of(key.stage)
     return [
         StageConfig(
             run=identity,
@@ -192,5 +181,5 @@ def _promote(spec: HardeningRunSpec, status: HardeningRunStatus, round_number: i
 
 
 def _folders(spec: HardeningRunSpec, round_number: int, stage: StageName) -> list[str]:
-    count = shard_count(spec, stage)
+    count = spec.stages.shards_of(stage)
     return [stage_folder(round_number, stage, Shard(index=index, count=count)) for index in range(count)]

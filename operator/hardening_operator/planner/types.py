@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from hardening_api.stages import FOLDERS, StageResult
+from hardening_api.stages import STAGES, StageResult
 from hardening_api.status import HardeningRunStatus, StageName
 
-STAGE_ORDER: tuple[StageName, ...] = tuple(FOLDERS)
+STAGE_ORDER: tuple[StageName, ...] = tuple(STAGES)
 
 
 def round_name(number: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from hardening_api.monitor import ActiveCheck, HardeningMonitor
 from hardening_api.pods import PodOverrides
 from hardening_api.run import HardeningRun, S3Workspace
-from hardening_api.stages import FOLDERS, StageConfig
+from hardening_api.stages import STAGES, StageConfig
 from hardening_api.status import StageName
 from hardening_api.training import Training
 from hardening_operator.planner.names import (
@@ -24,10 +24,8 @@ from hardening_operator.planner.names import (
 )
 from hardening_operator.planner.types import StageKey
 from hardening_operator.resources.claims import Holder, workspace_of
-from hardening_operator.resources.overrides import merged_overrides, overrides_of
 from hardening_operator.settings import OperatorSettings
 
-TRAININGS = ("TrainAttacker", "TrainDefender")
 CHECK_TTL_SECONDS = 86_400
 """A finished check's Job, with its log, stays for a day; what it found stays in the monitor's status."""
 
@@ -61,12 +59,12 @@ class StageAttempt:
     @property
     def command(self) -> str:
         """Name of the stage on the trainer's command line."""
-        return FOLDERS[self.stage]
+        return STAGES[self.stage].folder
 
     @property
     def trains(self) -> bool:
         """Whether it is one of the two trainings."""
-        return self.stage in TRAININGS
+        return STAGES[self.stage].trains
 
     @property
     def nodes(self) -> int:
@@ -111,7 +109,7 @@ def stage_attempt(
         labels=stage_labels(run.metadata.name, key, number),
         queue=kueue_labels(run),
         configs=configs,
-        overrides=overrides_of(run.spec.stages, key.stage),
+        overrides=run.spec.stages.of(key.stage),
         training=run.spec.training,
         holder=run,
         deadline_seconds=run.spec.active_deadline_seconds,
@@ -130,7 +128,7 @@ def check_attempt(
 
     It works in that run's workspace, or in the monitor's own where that names no run.
     """
-    evaluate = overrides_of(run.spec.stages, "Evaluate") if run is not None else PodOverrides()
+    evaluate = run.spec.stages.of("Evaluate") if run is not None else PodOverrides()
     return StageAttempt(
         settings=settings,
         stage="Evaluate",
@@ -140,7 +138,7 @@ def check_attempt(
         labels=check_labels(monitor.metadata.name, check.name, check.attempt),
         queue=(kueue_labels(run) if run is not None else {}) | kueue_labels(monitor),
         configs=[config],
-        overrides=merged_overrides(evaluate, monitor.spec.pod),
+        overrides=monitor.spec.pod.over(evaluate),
         training=run.spec.training if run is not None else Training(),
         holder=run if run is not None else monitor,
         deadline_seconds=monitor.spec.active_deadline_seconds,

@@ -6,13 +6,13 @@ stage (a pod that was evicted, or that saved and left) is started anew inside th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from hardening_api.stages import FINAL_EXITS, ExitCode
 from hardening_operator.resources.attempt import StageAttempt
 from hardening_operator.resources.pods import CONTAINER, pod_template
 
-USAGE_AND_DATA = [64, 65]
-INTERRUPTED = [75]
 SHORTEST_TTL_SECONDS = 600
 """A finished Job stays at least this long, so that its result is read even if the operator was away for a while."""
 
@@ -42,10 +42,10 @@ def pod_failure_rules() -> list[dict[str, Any]]:
     """Return what each way to fail means for the Job; what no rule names counts, and one is enough to end it."""
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": _exit_codes(USAGE_AND_DATA)},
-        {"action": "Ignore", "onExitCodes": _exit_codes(INTERRUPTED)},
+        {"action": "FailJob", "onExitCodes": _exit_codes(FINAL_EXITS)},
+        {"action": "Ignore", "onExitCodes": _exit_codes([ExitCode.TEMPORARY])},
     ]
 
 
-def _exit_codes(values: list[int]) -> dict[str, Any]:
-    return {"containerName": CONTAINER, "operator": "In", "values": list(values)}
+def _exit_codes(codes: Iterable[ExitCode]) -> dict[str, Any]:
+    return {"containerName": CONTAINER, "operator": "In", "values": sorted(map(int, codes))}

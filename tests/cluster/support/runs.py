@@ -46,7 +46,7 @@ def tiny_run(name: str, **spec: Any) -> dict[str, Any]:
         "scoring": {"epsilon": 0},
         "training": training,
         "evaluation": {"maxNewTokens": 12, "variantsPerPrompt": 2, "maxErroredFraction": 1.0},
-        "promotion": {"gates": {"winRate": {"min": 0, "bound": "Value"}, "minSamples": 1}},
+        "promotion": {"gates": {"winRate": {"statistic": "All", "min": 0, "bound": "Value"}, "minSamples": 1}},
         "workspace": {"persistentVolumeClaim": {"size": "1Gi", "accessMode": "ReadWriteMany"}},
         "stages": {"all": pod_overrides()},
     }

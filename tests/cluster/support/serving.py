@@ -57,7 +57,11 @@ def hardenable_run(name: str) -> dict[str, Any]:
         },
         evaluation={"maxNewTokens": 12, "variantsPerPrompt": 2},
         promotion={
-            "gates": {"harmRate": {"max": 0.4}, "winRate": {"min": 0, "bound": "Value"}, "minSamples": 1},
+            "gates": {
+                "harmRate": {"max": 0.4},
+                "winRate": {"statistic": "All", "min": 0, "bound": "Value"},
+                "minSamples": 1,
+            },
             "approval": "Manual",
         },
         # Prometheus takes up to five seconds to find a pod: these two stages are slowed down to last longer.

@@ -219,6 +219,19 @@ def test_a_check_can_be_asked_for_apart_from_the_schedule(world: World) -> None:
     assert world.started[1:] == [f"{due(2)}/1"]
 
 
+def test_a_check_asked_for_that_waits_past_a_scheduled_time_answers_both(world: World) -> None:
+    world.monitor = monitor_of(concurrencyPolicy="Replace")
+    promoted, world.runs = world.runs, {}
+    world.now = world.asked_at = NIGHT + timedelta(hours=2)
+    world.plan()
+    world.at(2)
+    world.runs = promoted
+    world.plan()
+    world.plan()
+    assert world.started == [f"{due(2)}/1"]
+    assert "Replaced" not in [record.reason for record in world.status.history]
+
+
 def test_a_check_can_be_asked_for_before_the_monitor_was_ever_seen() -> None:
     world = World(monitor_of(), now=NIGHT + timedelta(seconds=1, microseconds=1), asked_at=NIGHT)
     world.plan()

@@ -125,7 +125,7 @@ def test_gpus_are_those_of_the_training_unless_a_stage_says_otherwise(
 
 
 @pytest.mark.parametrize(
-    "name", ["amd.com/gpu", "nvidia.com/mig-1g.10gb", "gpu.intel.com/i915", "nvidia.com/gpu.shared"]
+    "name", ["amd.com/gpu", "nvidia.com/mig-1g.10gb", "gpu.intel.com/i915", "nvidia.com/gpu.shared", "amd.com/cpx_nps4"]
 )
 def test_another_kind_of_gpu_takes_the_place_of_the_default(name: str) -> None:
     run = run_of(stages={"all": {"resources": {"limits": {name: 1}}}})
@@ -145,7 +145,7 @@ def test_a_pod_that_was_given_no_gpu_is_shown_none() -> None:
 
 @pytest.mark.parametrize(
     ("cpu", "processes", "expected"),
-    [("4", 1, "4"), ("1500m", 1, "1"), ("250m", 1, "1"), (8, 4, "2"), ("4k", 1, None), (None, 1, None)],
+    [("4", 1, "4"), ("1500m", 1, "1"), ("250m", 1, "1"), (8, 4, "2"), ("4k", 1, "4000"), (None, 1, None)],
 )
 def test_threads_follow_the_cpu_limit_and_are_shared_out_among_processes(
     cpu: str | int | None, processes: int, expected: str | None

@@ -13,7 +13,7 @@ from hardening_api.training import DeepSpeed, Training
 from hardening_trainer.dpo import arguments
 from hardening_trainer.dpo.checkpoints import last_complete, mark_complete, remove_torn
 from hardening_trainer.dpo.deepspeed_config import deepspeed_config, merge, micro_batch_size
-from hardening_trainer.dpo.launch import needs_processes, processes_per_node, rendezvous, worker_environ
+from hardening_trainer.dpo.launch import needs_processes, rendezvous, worker_environ
 from hardening_trainer.dpo.watch import TrainingDiverged, check_step
 from hardening_trainer.errors import UsageFault
 
@@ -90,8 +90,8 @@ def test_torchrun_is_used_for_deepspeed_and_for_several_processes_only() -> None
     assert needs_processes(Training(engine="DeepSpeed"))
     assert not needs_processes(Training(engine="Torch"))
     assert needs_processes(Training(engine="Torch", processes_per_node=2))
-    assert processes_per_node(Training(gpus_per_node=8)) == 8
-    assert processes_per_node(Training(gpus_per_node=0)) == 1
+    assert Training(gpus_per_node=8).processes == 8
+    assert Training(gpus_per_node=0).processes == 1
 
 
 def test_nodes_meet_where_the_environment_says() -> None:

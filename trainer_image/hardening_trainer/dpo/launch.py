@@ -26,14 +26,9 @@ POLL_SECONDS = 0.2
 DEFAULT_PORT = "29500"
 
 
-def processes_per_node(training: Training) -> int:
-    """Training processes on each node: as the spec says, else one a GPU, else one."""
-    return training.processes_per_node or max(1, training.gpus_per_node)
-
-
 def needs_processes(training: Training) -> bool:
     """Whether torchrun starts this training; plain PyTorch in one process runs where it is."""
-    return training.engine == "DeepSpeed" or training.nodes * processes_per_node(training) > 1
+    return training.engine == "DeepSpeed" or training.nodes * training.processes > 1
 
 
 def launch(job: DpoJob, folder: Path, report: Report, stop: StopRequested, environ: Mapping[str, str]) -> Outcome:
@@ -60,7 +55,7 @@ def launch(job: DpoJob, folder: Path, report: Report, stop: StopRequested, envir
 
 def rendezvous(training: Training, environ: Mapping[str, str]) -> list[str]:
     """torchrun's arguments. Raises UsageFault where a node of several is not told where to meet."""
-    processes = f"--nproc-per-node={processes_per_node(training)}"
+    processes = f"--nproc-per-node={training.processes}"
     if training.nodes == 1:
         return ["--standalone", processes]
     missing = [name for name in ("MASTER_ADDR", "HARDENING_NODE_RANK") if not environ.get(name)]
@@ -81,7 +76,7 @@ def rendezvous(training: Training, environ: Mapping[str, str]) -> list[str]:
 def worker_environ(training: Training, environ: Mapping[str, str]) -> dict[str, str]:
     """Environment of the processes: the stage's own, its cores shared out, GPUs hidden from a training on CPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // processes_per_node(training))
+    threads = max(1, cores // training.processes)
     given = {"OMP_NUM_THREADS": str(threads), **environ}
     if training.gpus_per_node == 0:
         given |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}

@@ -7,10 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+from hardening_api.stages import ExitCode
 from hardening_trainer.dpo.exchange import Exchange, ExchangeReport, SilentReport
 from hardening_trainer.dpo.job import Failure
 from hardening_trainer.dpo.processes import die_with_parent
-from hardening_trainer.errors import EXIT_OK, as_stage_error
+from hardening_trainer.errors import as_stage_error
 from hardening_trainer.runtime.command import set_up_logging
 
 log = logging.getLogger("hardening_trainer.dpo")
@@ -31,7 +32,7 @@ def main(folder: Path) -> int:
         outcome = train(job, ExchangeReport(exchange) if first else SilentReport(), exchange.stop_asked)
         if first:
             exchange.leave_outcome(outcome)
-        return EXIT_OK
+        return ExitCode.OK
     except Exception as error:
         known = as_stage_error(error)
         log.error("%s: %s", known.reason, known.message)

@@ -116,10 +116,7 @@ def _broken(rows: Sequence[Judged]) -> list[list[bool]]:
 
 
 def _outcomes(rows: Sequence[Judged]) -> OutcomeSums:
-    told = [(row.cluster, row.outcome) for row in rows if row.outcome is not None]
-    wins = _clustered((cluster, outcome == "win") for cluster, outcome in told if outcome != "errored")
-    words = [outcome for _, outcome in told]
-    return OutcomeSums(wins=RateSums.of(wins), ties=words.count("tie"), errored=words.count("errored"))
+    return OutcomeSums.of(_clustered((row.cluster, row.outcome) for row in rows if row.outcome is not None))
 
 
 def _agreement(rows: Sequence[Judged]) -> AgreementSums:

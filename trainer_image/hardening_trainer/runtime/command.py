@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from hardening_api.stages import FOLDERS, StageConfig, StageResult
+from hardening_api.stages import STAGE_OF_FOLDER, STAGES, ExitCode, StageConfig, StageResult
 from hardening_api.status import StageName
-from hardening_trainer.errors import EXIT_OK, StageError, UsageFault, as_stage_error, validation_lines
+from hardening_trainer.errors import StageError, UsageFault, as_stage_error, validation_lines
 from hardening_trainer.runtime.progress import Progress
 from hardening_trainer.runtime.signals import StopSignal
 from hardening_trainer.runtime.stage import StageFunction, Surroundings, failure, run_stage
@@ -26,15 +26,6 @@ from hardening_trainer.storage.workspace import Workspace, atomic_file
 log = logging.getLogger("hardening_trainer")
 
 TERMINATION_LOG = Path("/dev/termination-log")
-STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
-MODULES: dict[StageName, str] = {
-    "Attack": "attack",
-    "Score": "score",
-    "TrainAttacker": "train",
-    "TrainDefender": "train",
-    "Evaluate": "evaluate",
-    "Promote": "promote",
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,11 +34,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given = _parser().parse_args(arguments)
     except SystemExit as error:
-        return EXIT_OK if error.code in (0, None) else UsageFault.exit_code
-    if given.command in STAGES:
+        return ExitCode.OK if error.code in (0, None) else UsageFault.exit_code
+    if given.command in STAGE_OF_FOLDER:
         stop = StopSignal()
         stop.install()
-        return run_command(STAGES[given.command], given, stop)
+        return run_command(STAGE_OF_FOLDER[given.command], given, stop)
     return print_lines(given)
 
 
@@ -63,7 +54,7 @@ def print_lines(given: argparse.Namespace) -> int:
         known = as_stage_error(error)
         sys.stderr.write(f"{given.program}: {known.message}\n")
         return known.exit_code
-    return EXIT_OK
+    return ExitCode.OK
 
 
 def set_up_logging() -> None:
@@ -100,7 +91,7 @@ def run_command(stage: StageName, given: argparse.Namespace, stop: StopSignal) -
             around = Surroundings(progress, stop, Path(scratch), os.environ)
             workspace = Workspace.open(config.workspace, os.environ)
             result = run_stage(config, lambda: load_stage(stage), workspace, around)
-        return _leave(result, result_file, EXIT_OK)
+        return _leave(result, result_file, ExitCode.OK)
     except Exception as error:
         known = as_stage_error(error)
         log.error("%s: %s", known.reason, known.message)
@@ -109,7 +100,7 @@ def run_command(stage: StageName, given: argparse.Namespace, stop: StopSignal) -
 
 def load_stage(stage: StageName) -> StageFunction:
     """Import a stage's module and return its `run`."""
-    module = importlib.import_module(f"hardening_trainer.stages.{MODULES[stage]}")
+    module = importlib.import_module(f"hardening_trainer.stages.{STAGES[stage].section}")
     run: StageFunction = module.run
     return run
 
@@ -156,7 +147,7 @@ def _leave(result: StageResult, target: Path, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hardening_trainer", description="Run one stage of a HardeningRun.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, stage in STAGES.items():
+    for name, stage in STAGE_OF_FOLDER.items():
         command = commands.add_parser(name, help=f"run the stage {stage}")
         command.add_argument("--config", type=Path, required=True, help="the StageConfig, JSON")
         command.add_argument("--result", type=Path, help="where the StageResult goes")

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hardening_api.stages import FOLDERS
+from hardening_api.stages import STAGE_OF_FOLDER, STAGES
 from hardening_api.status import HardeningRunStatus, StageName
 from hardening_operator.planner.types import StageKey
 
 LABEL = "hardening.dev/"
 INDEX = "batch.kubernetes.io/job-completion-index"
-STAGES: dict[str, StageName] = {folder: stage for stage, folder in FOLDERS.items()}
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class StagePod:
     def key(self) -> StageKey | None:
         """Its stage; None when its labels name none."""
         labels = self._labels
-        stage = STAGES.get(labels.get(f"{LABEL}stage", ""))
+        stage = STAGE_OF_FOLDER.get(labels.get(f"{LABEL}stage", ""))
         number = labels.get(f"{LABEL}round", "")
         return StageKey(int(number), stage) if stage is not None and number.isdigit() else None
 
@@ -59,7 +58,7 @@ class StagePod:
 def stage_named(text: str) -> StageName | None:
     """Return the stage that ``text`` names, as `TrainDefender` or as `train-defender`."""
     plain = text.replace("-", "").lower()
-    return next((stage for stage in FOLDERS if stage.lower() == plain), None)
+    return next((stage for stage in STAGES if stage.lower() == plain), None)
 
 
 def current_stages(status: HardeningRunStatus, round_number: int | None, stage: StageName | None) -> list[StageKey]:

@@ -20,6 +20,7 @@ from kubernetes.aio.client import ApiClient
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from hardening_api.base import API_VERSION
+from hardening_api.stages import ExitCode
 from hardening_operator.controller.runtime.api import Api, ApiError, KubernetesApi
 from hardening_operator.controller.runtime.connect import NoClusterError, api_client, connection
 from hardening_operator.controller.runtime.handlers import bound_registry
@@ -34,7 +35,7 @@ from hardening_operator.settings import OperatorSettings, SettingsError
 log = logging.getLogger(__name__)
 NEEDED = {"hardeningruns", "hardeningmonitors", "promotionapprovals"}
 LOOK_AGAIN_SECONDS = 5.0
-USAGE, FAILED = 64, 1
+FAILED = 1
 SETTINGS = fields(OperatorSettings)
 
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         asyncio.run(run_process(settings, os.environ))
     except (SettingsError, NoClusterError, ExpositionError) as error:
         log.error("%s", error)
-        return USAGE
+        return ExitCode.USAGE
     except LostLeadershipError as error:
         log.error("%s", error)
         return FAILED
