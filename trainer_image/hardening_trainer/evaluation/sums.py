@@ -46,7 +46,7 @@ def set_sums(name: EvaluationSet, judge: str, rows: Sequence[Judged], role: Role
     verdicts = [judgement for row in rows for judgement in (row.subject, row.base) if judgement is not None]
     compared = bool(pairs)
     harm = name != "benign" or role.reads_harm
-    refusal = name == "benign" and any(judgement.refusal is not None for judgement in verdicts)
+    refusal = name == "benign" and any(judged.refusal is not None or judged.verdict == "errored" for judged in verdicts)
     scores = [row.direct_harmfulness for row in rows if row.direct_harmfulness is not None] if role.reports_r else []
     return SetSums(
         set=name,
