@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hardening_api.evaluation import ErroredCause
+from hardening_trainer.segmentation import is_unspaced, words
 
 VERSION = 1
 """Part of every judge's digest: what is turned away decides a verdict."""
@@ -71,11 +72,6 @@ _ANSWER_TAG = re.compile(
 _LOST = re.compile("\ufffd|\u00ef\u00bf\u00bd")
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0\u034f\u17b4\u17b5")
 _RULED_LINE = re.compile(r"^[\s\-=_*~#.|+:\u2500-\u257f]{3,160}$", re.MULTILINE)
-_WITHOUT_SPACES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
-_CHARACTER = re.compile(rf"[{_WITHOUT_SPACES}]")
-_TOKEN = re.compile(
-    rf"[{_WITHOUT_SPACES}]|(?:(?![{_WITHOUT_SPACES}])[^\W_])+(?:['\u2019](?:(?![{_WITHOUT_SPACES}])[^\W_])+)?"
-)
 _WRAPPER_KEYS = frozenset(
     {"answer", "response", "content", "text", "output", "message", "reply", "result", "completion", "final"}
 )
@@ -222,7 +218,7 @@ def is_babble(text: str) -> bool:
     False
     """
     body = unicodedata.normalize("NFKC", _RULED_LINE.sub("", text)).casefold()
-    return _is_run(body) or _is_loop(_TOKEN.findall(body)) or _is_few_words(body)
+    return _is_run(body) or _is_loop(words(body)) or _is_few_words(body)
 
 
 def _is_run(body: str) -> bool:
@@ -262,8 +258,8 @@ def _longest_stretch(tokens: Sequence[str], period: int) -> tuple[int, int]:
 def _is_few_words(body: str) -> bool:
     """Whether a few words come in no fixed order. Sentences and lines are each taken once: a refrain is no babble."""
     parts = dict.fromkeys(part.strip() for part in re.split(r"(?<=[.!?:])\s+|\n+", body))
-    tokens = [token for part in parts for token in _TOKEN.findall(part)][:FEW_WORDS_WINDOW]
-    words = [token for token in tokens if not token.isdecimal() and not _CHARACTER.fullmatch(token)]
-    if 2 * len(words) < len(tokens) or 2 * len(re.findall(r"[,;|\n]", body)) >= len(tokens):
+    tokens = [token for part in parts for token in words(part)][:FEW_WORDS_WINDOW]
+    spaced = [token for token in tokens if not token.isdecimal() and not is_unspaced(token[0])]
+    if 2 * len(spaced) < len(tokens) or 2 * len(re.findall(r"[,;|\n]", body)) >= len(tokens):
         return False  # figures, a script without spaces, or items of a list
     return len(tokens) >= FEW_WORDS_LEAST and len(set(tokens)) <= FEW_WORDS_SHARE * len(tokens)
