@@ -254,7 +254,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     first = read_manifest(options.manifest, options.seeds[0])
     base = resolve_source(first.spec.model, os.environ)
-    panel = Panel.of(first.spec, base, options.work / "journal.jsonl", options.ordinary, options.variants)
+    panel = Panel.of(first.spec, base, options.work / "answers", options.ordinary, options.variants)
     preferences, benign = first.spec.data.preferences, first.spec.data.benign_preferences
     if benign is None:
         sys.exit(f"{options.manifest}: spec.data.benignPreferences: missing: expected a source, as plain DPO has one")

@@ -20,15 +20,18 @@ from typing import Any
 from hardening_api.run import HardeningRunSpec
 from hardening_api.stages import EvaluateConfig, Weights
 from hardening_api.stats import MeanSums, RateSums
+from hardening_trainer.attack.sampler import AttackSampler, draw_variants
 from hardening_trainer.data import Prompt, read_prompts
-from hardening_trainer.evaluation.answers import Work, answer_key, do, score_key
-from hardening_trainer.evaluation.attacked import attacked_questions
-from hardening_trainer.evaluation.questions import Question
+from hardening_trainer.evaluation.answers import Work, do
+from hardening_trainer.evaluation.questions import Question, attacked_questions
+from hardening_trainer.evaluation.records import Findings, of_answer
 from hardening_trainer.evaluation.sums import harmful, refused
+from hardening_trainer.inference.scoring import AnswerPair, of_pair
 from hardening_trainer.judges import JudgeRow
 from hardening_trainer.judges.refusal_pattern import RefusalPattern
 from hardening_trainer.models import ResolvedModel
-from hardening_trainer.runtime.resume_cache import Journal
+from hardening_trainer.models.in_memory import ModelInMemory
+from hardening_trainer.runtime.resume_cache import ResumeCache
 
 ORDINARY_TOKENS = 64
 ARMS = ("APL", "plain DPO")
@@ -40,21 +43,19 @@ Values = list[float | None]
 
 @dataclass(frozen=True)
 class Panel:
-    """Questions, and a journal of all answers given so far."""
+    """Questions, and all answers given so far."""
 
     config: EvaluateConfig
     base: ResolvedModel
-    journal: Journal
-    ordinary_journal: Journal
+    findings: Findings
+    ordinary_findings: Findings
     original: list[Question]
     benign: list[Question]
     ordinary: list[Question]
 
     @classmethod
-    def of(
-        cls, spec: HardeningRunSpec, base: ResolvedModel, journal: Path, ordinary: Path | None, variants: int
-    ) -> Panel:
-        """Read the held-out prompts of `spec` and the ordinary questions."""
+    def of(cls, spec: HardeningRunSpec, base: ResolvedModel, kept: Path, ordinary: Path | None, variants: int) -> Panel:
+        """Read the held-out prompts of `spec` and the ordinary questions; answers are kept in the folder `kept`."""
         model = Weights(source=spec.model)
         config = EvaluateConfig(
             base=model,
@@ -70,8 +71,8 @@ class Panel:
         return cls(
             config,
             base,
-            Journal(journal, {}),
-            Journal(journal.with_name(f"ordinary-{journal.name}"), {}),
+            Findings(ResumeCache(kept)),
+            Findings(ResumeCache(kept / "ordinary")),
             _questions("original", read_prompts(spec.data.evaluation.harmful, os.environ).rows),
             _questions("benign", read_prompts(benign, os.environ).rows) if benign else [],
             _questions("benign", _first_turns(ordinary)) if ordinary else [],
@@ -86,11 +87,10 @@ class Panel:
         """
         sets = {"original": self.original, "benign": self.benign}
         for name, attacker in attackers.items():
-            asked = attacked_questions(self.config, seed, attacker, self.original, self.journal, _ignore)
-            sets[f"attacked by {name}"] = asked
+            sets[f"attacked by {name}"] = self._attacked(attacker, seed)
         for model in defenders.values():
             everything = [question for questions in sets.values() for question in questions if question.is_asked]
-            do(Work(model, answer=everything), self.journal, self.config.evaluation.max_new_tokens, _ignore)
+            self._do(Work(model, answer=everything))
         verdicts = {
             name: {who: self._verdicts(model, questions) for who, model in defenders.items()}
             for name, questions in sets.items()
@@ -102,8 +102,27 @@ class Panel:
 
     def refusals(self, model: ResolvedModel) -> int:
         """Count the benign prompts that a defender refuses."""
-        do(Work(model, answer=self.benign), self.journal, self.config.evaluation.max_new_tokens, _ignore)
+        self._do(Work(model, answer=self.benign))
         return sum(int(value) for value in self._verdicts(model, self.benign) if value is not None)
+
+    def _attacked(self, attacker: ResolvedModel, seed: int) -> list[Question]:
+        count = self.config.evaluation.variants_per_prompt
+        with ModelInMemory() as in_memory:
+            drawn = draw_variants(
+                [Prompt(question.prompt_id, question.prompt) for question in self.original],
+                attacker.digest,
+                count,
+                lambda: AttackSampler(*in_memory.load(attacker), self.config.settings, count, seed),
+                self.findings.variants,
+                _ignore,
+            )
+        return attacked_questions(self.original, drawn)
+
+    def _do(self, work: Work, ordinary: bool = False) -> None:
+        findings = self.ordinary_findings if ordinary else self.findings
+        tokens = ORDINARY_TOKENS if ordinary else self.config.evaluation.max_new_tokens
+        with ModelInMemory() as in_memory:
+            do(work, findings, in_memory, tokens, _ignore)
 
     def _verdicts(self, model: ResolvedModel, questions: Sequence[Question]) -> Values:
         reading = refused if questions and questions[0].set == "benign" else harmful
@@ -113,30 +132,35 @@ class Panel:
             if not question.is_asked:
                 values.append(None)
                 continue
-            answer = str(self.journal[answer_key(model, question.asked)][0])
+            answer = str(self.findings.answers[of_answer(model, question.asked)].text)
             values.append(reading(judge.judge([JudgeRow(question.prompt, answer)])[0]))
         return [None if value is None else int(value) for value in values]
 
     def _ordinary(self, defenders: Mapping[str, ResolvedModel]) -> dict[str, dict[str, Values]]:
         """Refused (1) or not, and nats a token of the base's own answers, for every defender."""
-        do(Work(self.base, answer=self.ordinary), self.ordinary_journal, ORDINARY_TOKENS, _ignore)
-        answers = [str(self.ordinary_journal[answer_key(self.base, one.asked)][0]) for one in self.ordinary]
+        self._do(Work(self.base, answer=self.ordinary), ordinary=True)
+        answers = self._ordinary_answers(self.base)
         likely = [
-            replace(question, preferred=answer, dispreferred=answer)
+            replace(question, set="original", preferred=answer, dispreferred=answer)
             for question, answer in zip(self.ordinary, answers, strict=True)
         ]
         judge = RefusalPattern("refusal-pattern")
         found: dict[str, dict[str, Values]] = {}
         for who, model in defenders.items():
-            do(Work(model, self.ordinary, likely), self.ordinary_journal, ORDINARY_TOKENS, _ignore)
-            given = [str(self.ordinary_journal[answer_key(model, one.asked)][0]) for one in self.ordinary]
+            self._do(Work(model, self.ordinary, likely), ordinary=True)
+            given = self._ordinary_answers(model)
             rows = [JudgeRow(one.prompt, answer) for one, answer in zip(self.ordinary, given, strict=True)]
-            scores = [self.ordinary_journal[score_key(model, question)] for question in likely]
+            pairs = [AnswerPair(one.asked, answer, answer) for one, answer in zip(self.ordinary, answers, strict=True)]
+            scores = [self.ordinary_findings.logprobs[of_pair(model, pair)] for pair in pairs]
             found[who] = {
                 "refused": [int(bool(refused(judgement))) for judgement in judge.judge(rows)],
-                "nats_a_token": [first / tokens for first, _, tokens, _ in scores],
+                "nats_a_token": [score.first / score.first_tokens for score in scores],
             }
         return found
+
+    def _ordinary_answers(self, model: ResolvedModel) -> list[str]:
+        found = self.ordinary_findings.answers
+        return [str(found[of_answer(model, one.asked)].text) for one in self.ordinary]
 
 
 def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

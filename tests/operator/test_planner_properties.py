@@ -37,6 +37,8 @@ class World:
     """The history of each stage's newest attempt and those before, oldest first."""
     launches: list[tuple[StageKey, int]] = field(default_factory=list)
     vanished: set[tuple[StageKey, int]] = field(default_factory=set)
+    stopping: set[StageKey] = field(default_factory=set)
+    """Stages that were asked to stop and still save."""
     approval: Approval | None = None
     approvals: list[Approval] = field(default_factory=list)
 
@@ -57,10 +59,12 @@ class World:
     # What the shell does
 
     def act(self, decision: Decision) -> None:
-        """Stop and start, as a shell does: an attempt that exists is not started again."""
-        for stop in decision.stop:
-            if self.is_running(stop.key):
-                self.end(stop.key, self.draw(st.sampled_from(["75", "killed", "stopped", "success"])))
+        """Stop and start, as a shell does: an attempt that exists is not started again, and stopping takes time."""
+        self.stopping |= {stop.key for stop in decision.stop}
+        for key in sorted(self.stopping, key=lambda key: key.order):
+            if self.is_running(key) and self.draw(st.booleans()):
+                self.end(key, self.draw(st.sampled_from(["75", "killed", "stopped", "success"])))
+        self.stopping = {key for key in self.stopping if self.is_running(key)}
         for start in decision.start:
             existing = self.newest(start.key)
             if existing is not None and existing.attempt >= start.attempt:
@@ -128,6 +132,7 @@ class World:
         assert again.status == decision.status
         assert (again.start, again.stop, again.events) == (decision.start, decision.stop, ())
         assert len({start.key for start in decision.start}) == len(decision.start)
+        assert not {start.key for start in decision.start} & {stop.key for stop in decision.stop}
         for start in decision.start:
             seen = observed.stages.get(start.key)
             assert seen is None or seen.state != "Running"

@@ -99,7 +99,7 @@ class Stages:
         for shard in SHARDS:
             yield self._stage("Evaluate", "evaluate", self._evaluate(shard, 1), 1, shard=shard)
         yield self._stage("Promote", "promote", self._promote(trained), 1)
-        checks = {"check-promoted": {"candidate": self._defender(1)}}
+        checks: dict[str, Any] = {"check-promoted": {"candidate": self._defender(1)}}
         with chat_server(lambda _: (200, COMPLIES)) as served:
             checks["check-served"] = {"endpoint": {"baseUrl": served.base_url, "model": "m", "maxRetries": 0}}
             for name, target in checks.items():
@@ -195,7 +195,7 @@ class Stages:
         return name, {"result": self._comparable(), "files": files_in(folder)}
 
     def _comparable(self) -> dict[str, Any]:
-        kept = {name: value for name, value in self.result.items() if name not in DIFFERS}
+        kept: dict[str, Any] = {name: value for name, value in self.result.items() if name not in DIFFERS}
         if "promotion" in self.result:
             statement = json.loads((self.home / "workspace" / self.result["promotion"]["statement"]).read_text())
             subject = [entry["name"] for entry in statement["subject"]]

@@ -20,10 +20,9 @@ import pytest
 from hardening_api.stages import SetSums, StageConfig, StageResult
 from hardening_api.stats import MeanSums
 from hardening_trainer.errors import CorruptInput, DataFault, Interrupted
-from hardening_trainer.evaluation import answers as models
-from hardening_trainer.evaluation import attacked
+from hardening_trainer.evaluation import answers as answering
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
-from hardening_trainer.models import load_causal_lm
+from hardening_trainer.models import in_memory, load_causal_lm
 from hardening_trainer.runtime.progress import Progress
 from hardening_trainer.runtime.signals import StopSignal
 from hardening_trainer.runtime.stage import StageContext, Surroundings, run_stage
@@ -211,13 +210,13 @@ def test_round_0_measures_the_base_and_round_1_the_candidate_beside_it(world: Wo
 def test_the_base_is_not_asked_again_what_round_0_already_knows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.run(0)
     asked: list[str] = []
-    answer = models._answer
+    answer = answering._answer
 
-    def watched(model: Any, tokenizer: Any, groups: Any, journal: Any, *rest: Any) -> None:
-        asked.extend(group[0].asked for key, group in groups.items() if key not in journal)
-        answer(model, tokenizer, groups, journal, *rest)
+    def watched(model: Any, groups: Any, findings: Any, *rest: Any) -> None:
+        asked.extend(text for digest, text in groups if (digest, text) not in findings.answers)
+        answer(model, groups, findings, *rest)
 
-    monkeypatch.setattr(models, "_answer", watched)
+    monkeypatch.setattr(answering, "_answer", watched)
     world.run(1)
     rows = world.answers(1)
     for row in rows:
@@ -316,11 +315,10 @@ def test_no_two_models_are_in_memory_at_once(world: World, monkeypatch: pytest.M
         alive.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(models, "load_causal_lm", watched)
-    monkeypatch.setattr(attacked, "load_causal_lm", watched)
+    monkeypatch.setattr(in_memory, "load_causal_lm", watched)
     world.run(0)
     world.run(1)
-    assert len(alive) == 5  # attacker and base; attacker, base (also the reference) and candidate
+    assert len(alive) == 3  # in each round the base, who also attacks and is the reference; in round 1 the candidate
 
 
 def test_progress_ends_where_it_was_planned_to(world: World, server: JudgeServer) -> None:

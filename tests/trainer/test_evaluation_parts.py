@@ -1,21 +1,22 @@
-"""The parts of Evaluate that need no model: sums against hand-counted ones, their size, the journal."""
+"""The parts of Evaluate that need no model: sums against hand-counted ones, their size, what is kept for a resume."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from hardening_api.evaluation import Evaluation, EvaluationSet
 from hardening_api.stages import RESULT_LIMIT_BYTES, SetSums, StageResult
-from hardening_trainer.evaluation.judging import seats_of
-from hardening_trainer.evaluation.sums import Judged, Role, set_sums
-from hardening_trainer.judges import Judgement, Outcome, Refusal
-from hardening_trainer.runtime.resume_cache import Journal, key_of
+from hardening_trainer.evaluation.judging import judge_tasks
+from hardening_trainer.evaluation.sums import Judged, set_sums
+from hardening_trainer.judges import Judgement, Outcome, Preference, Refusal
+from hardening_trainer.runtime import resume_cache
+from hardening_trainer.runtime.resume_cache import Records, ResumeCache, key_of
 
 HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", cause="Unparsable")
-ALL = Role(reports_r=True)
 
 
 def said(refusal: Refusal) -> Judgement:
@@ -24,13 +25,13 @@ def said(refusal: Refusal) -> Judgement:
 
 def test_harm_is_counted_among_judged_answers_and_errors_apart() -> None:
     rows = [
-        Judged("a", HARMFUL, SAFE, "loss"),
-        Judged("b", SAFE, HARMFUL, "win"),
-        Judged("c", SAFE, SAFE, "tie"),
-        Judged("d", ERRORED, HARMFUL, "errored"),
-        Judged("e", SAFE, ERRORED, "errored"),
+        Judged("a", HARMFUL, SAFE, Preference("loss")),
+        Judged("b", SAFE, HARMFUL, Preference("win")),
+        Judged("c", SAFE, SAFE, Preference("tie")),
+        Judged("d", ERRORED, HARMFUL, Preference("errored")),
+        Judged("e", SAFE, ERRORED, Preference("errored")),
     ]
-    sums = set_sums("original", "j", rows, ALL)
+    sums = set_sums("original", "j", rows, reports_r=True)
     assert sums.harmful is not None
     assert sums.base_harmful is not None
     assert sums.harm_pairs is not None
@@ -52,7 +53,7 @@ def test_variants_that_were_not_valid_are_failed_attempts_and_in_no_harm_rate() 
         Judged("c", ERRORED), Judged("c", SAFE), Judged("c", None),
         Judged("d", ERRORED), Judged("d", HARMFUL), Judged("d", HARMFUL),
     ]  # fmt: skip
-    sums = set_sums("attacked", "j", rows, ALL)
+    sums = set_sums("attacked", "j", rows, reports_r=True)
     assert sums.harmful is not None
     assert sums.attempts is not None
     assert sums.prompts_broken is not None
@@ -71,7 +72,7 @@ def test_refusals_are_full_or_partial_and_only_counted_where_a_judge_tells_them(
         Judged("c", said("full_compliance"), said("full_compliance")),
         Judged("d", ERRORED, said("full_compliance")),
     ]
-    sums = set_sums("benign", "j", rows, Role(reads_harm=False))
+    sums = set_sums("benign", "j", rows, reads_harm=False)
     assert sums.refused is not None
     assert sums.base_refused is not None
     assert sums.refusal_pairs is not None
@@ -80,7 +81,7 @@ def test_refusals_are_full_or_partial_and_only_counted_where_a_judge_tells_them(
     assert [value for _, value in sums.refusal_pairs] == [1, 1, 0, 1]
     assert sums.harmful is None
     assert sums.outcomes is None
-    silent = set_sums("benign", "guard", [Judged("a", SAFE, HARMFUL)], ALL)
+    silent = set_sums("benign", "guard", [Judged("a", SAFE, HARMFUL)], reports_r=True)
     assert silent.refused is None
     assert silent.harmful is not None
 
@@ -93,17 +94,17 @@ def test_r_is_summed_with_its_verdicts_for_the_first_judge_alone() -> None:
         Judged("d", SAFE),
         Judged("e", None),
     ]
-    sums = set_sums("attacked", "first", rows, ALL)
+    sums = set_sums("attacked", "first", rows, reports_r=True)
     assert sums.direct_harmfulness is not None
     assert sums.agreement is not None
     assert (sums.direct_harmfulness.samples, sums.direct_harmfulness.total) == (3, 1_500_000)
     assert (sums.agreement.harmful, sums.agreement.safe) == ({"6": 1}, {"-4": 1})
     assert sums.agreement.auc() == 1.0
-    assert set_sums("original", "first", rows, ALL).agreement is None
-    assert set_sums("attacked", "second", rows, Role()).direct_harmfulness is None
+    assert set_sums("original", "first", rows, reports_r=True).agreement is None
+    assert set_sums("attacked", "second", rows).direct_harmfulness is None
 
 
-def full_sums(name: EvaluationSet, judge: str, prompts: int, role: Role) -> SetSums:
+def full_sums(name: EvaluationSet, judge: str, prompts: int, *, reports_r: bool) -> SetSums:
     """Sums with every field large: four variants a prompt, R spread widely."""
     draw = random.Random(7)
     outcomes: list[Outcome] = ["win", "loss", "tie", "errored"]
@@ -113,12 +114,12 @@ def full_sums(name: EvaluationSet, judge: str, prompts: int, role: Role) -> SetS
             str(index // 4),
             said(draw.choice(refusals)) if draw.random() > 0.1 else ERRORED,
             said(draw.choice(refusals)),
-            draw.choice(outcomes),
+            Preference(draw.choice(outcomes)),
             draw.gauss(0, 100),
         )
         for index in range(4 * prompts)
     ]
-    return set_sums(name, judge, rows, role)
+    return set_sums(name, judge, rows, reports_r=reports_r)
 
 
 def test_a_result_of_four_sets_and_two_judges_fits_the_termination_message() -> None:
@@ -132,7 +133,7 @@ def test_a_result_of_four_sets_and_two_judges_fits_the_termination_message() -> 
         seconds=86400.123456,
         tokens=10**10,
         evaluations=[
-            full_sums(name, judge, 512, Role(reports_r=index == 0 and name in names[:2]))
+            full_sums(name, judge, 512, reports_r=index == 0 and name in names[:2])
             for index, judge in enumerate(judges)
             for name in names
         ],
@@ -143,30 +144,70 @@ def test_a_result_of_four_sets_and_two_judges_fits_the_termination_message() -> 
     assert StageResult.from_message(message) == result
 
 
+@dataclass(frozen=True)
+class Weight:
+    grams: int
+
+
+def weights(folder: Path) -> Records[Weight]:
+    return ResumeCache(folder).records("weight", Weight)
+
+
+def test_records_are_found_by_the_next_attempt_and_by_their_kind_alone(tmp_path: Path) -> None:
+    weights(tmp_path).add({("apple", "red"): Weight(70), ("pear", None): Weight(90)})
+    resumed = ResumeCache(tmp_path)
+    found = resumed.records("weight", Weight)
+    assert (found["apple", "red"], found["pear", None]) == (Weight(70), Weight(90))
+    assert ("apple", "green") not in found
+    assert ("apple", "red") not in resumed.records("height", Weight)
+
+
 def test_a_line_cut_off_by_a_kill_counts_as_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    Journal(path, {}).add({"a": [1], "b": [2]})
-    path.write_bytes(path.read_bytes()[:-3])
-    resumed = Journal(path, {})
-    assert dict(resumed) == {"a": [1]}
-    resumed.add({"b": [3]})
-    assert dict(Journal(path, {})) == {"a": [1], "b": [3]}
+    weights(tmp_path).add({("a",): Weight(1), ("b",): Weight(2)})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-3])
+    resumed = weights(tmp_path)
+    assert resumed["a",] == Weight(1)
+    assert ("b",) not in resumed
+    resumed.add({("b",): Weight(3)})
+    again = weights(tmp_path)
+    assert (again["a",], again["b",]) == (Weight(1), Weight(3))
 
 
-@pytest.mark.parametrize("rubbish", [b"\x00\xff\n", b'"a"\n', b"[1, 2, 3]\n"])
-def test_a_journal_is_read_up_to_what_is_not_a_line_of_it(tmp_path: Path, rubbish: bytes) -> None:
-    path = tmp_path / "journal.jsonl"
-    Journal(path, {}).add({"a": [1]})
-    path.write_bytes(path.read_bytes() + rubbish)
-    assert dict(Journal(path, {})) == {"a": [1]}
+@pytest.mark.parametrize("rubbish", [b"\x00\xff\n", b'"a"\n', b"[1, 2, 3]\n", b'["a", 1]\n'])
+def test_a_file_is_read_up_to_what_is_not_a_line_of_it(tmp_path: Path, rubbish: bytes) -> None:
+    weights(tmp_path).add({("a",): Weight(1)})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes() + rubbish)
+    assert weights(tmp_path)["a",] == Weight(1)
 
 
 def test_what_is_known_from_elsewhere_is_found_but_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, {"known": [0]})
-    journal.add({"new": [1]})
-    assert dict(journal) == {"known": [0], "new": [1]}
-    assert dict(Journal(path, {})) == {"new": [1]}
+    found = weights(tmp_path)
+    found.know(("known",), Weight(0))
+    found.add({("new",): Weight(1)})
+    assert found["known",] == Weight(0)
+    assert found.is_known(("known",))
+    assert not found.is_known(("new",))
+    resumed = weights(tmp_path)
+    assert ("known",) not in resumed
+    assert resumed["new",] == Weight(1)
+
+
+def test_additions_are_brought_to_safety_in_files_that_stay_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume_cache, "ROLL_BYTES", 200)
+    sizes: list[list[int]] = []
+    cache = ResumeCache(tmp_path, lambda: sizes.append([file.stat().st_size for file in sorted(tmp_path.iterdir())]))
+    found = cache.records("weight", Weight)
+    for number in range(9):
+        found.add({(str(number),): Weight(number)})
+    assert len(sizes) == 9
+    assert len(sizes[-1]) > 2
+    assert max(sizes[-1]) < 300
+    resumed = weights(tmp_path)
+    assert [resumed[str(number),].grams for number in range(9)] == list(range(9))
 
 
 def test_keys_keep_their_parts_apart() -> None:
@@ -175,7 +216,7 @@ def test_keys_keep_their_parts_apart() -> None:
 
 def test_the_built_in_rules_sit_beside_judges_that_tell_no_refusals() -> None:
     guard = {"name": "guard", "type": "LlamaGuard", "model": {"uri": "hf://org/guard"}}
-    seats = seats_of(Evaluation.model_validate({"judges": [guard]}))
-    assert [(seat.spec.name, seat.sets) for seat in seats[1:]] == [("refusal-pattern", ("benign",))]
+    tasks = judge_tasks(Evaluation.model_validate({"judges": [guard]}))
+    assert [(task.spec.name, task.sets) for task in tasks[1:]] == [("refusal-pattern", ("benign",))]
     named = {"name": "words", "type": "RefusalPattern"}
-    assert len(seats_of(Evaluation.model_validate({"judges": [guard, named]}))) == 2
+    assert len(judge_tasks(Evaluation.model_validate({"judges": [guard, named]}))) == 2

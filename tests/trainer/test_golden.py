@@ -41,7 +41,7 @@ def same(golden: Any, now: Any, exact: bool, name: str = "") -> bool:
         return bool(golden == now)
     if name in MEAN_SUMS and isinstance(golden, list):
         count, total, squared = golden
-        return now == [count, pytest.approx(total, rel=1e-6, abs=count), pytest.approx(squared, rel=1e-5)]
+        return bool(now == [count, pytest.approx(total, rel=1e-6, abs=count), pytest.approx(squared, rel=1e-5)])
     if isinstance(golden, float):
         return bool(now == pytest.approx(golden, rel=1e-5, abs=1e-5))
     if isinstance(golden, list):

@@ -70,6 +70,12 @@ def result_lost(job: JobView) -> Failure:
     return Failure(None, "ResultLost", text, disruption=True)
 
 
+def job_deleted(stage: str) -> Failure:
+    """Return the failure of an attempt whose Job somebody deleted before it had ended."""
+    text = f"the Job of {stage} was deleted while it ran: the next attempt starts once its pods have ended"
+    return Failure(None, "JobDeleted", text, disruption=True)
+
+
 def dead_end(job: JobView, pods: Sequence[PodView], now: datetime, settings: OperatorSettings) -> Failure | None:
     """Return why an unfinished Job will not finish by itself, or None while it still may."""
     full = next((result for pod in pods if (result := result_of(pod)) and result.reason == "WorkspaceFull"), None)

@@ -20,8 +20,8 @@ from hardening_operator.planner.types import Failure, Wait
 
 WAIT_SECONDS = 2.0
 """How long to wait before looking again whether an earlier attempt has ended."""
-LINGERING = timedelta(minutes=5)
-"""For so long the pods of a Job that has ended keep the next attempt waiting; a pod on a lost node never goes."""
+TOLD_AFTER = timedelta(seconds=30)
+"""An earlier attempt that takes longer to end is told in the status."""
 FIRST_RETRY, LONGEST_RETRY = 2.0, 30.0
 """Seconds before an attempt that could not be created is tried again."""
 
@@ -70,17 +70,35 @@ class _Kept:
     """Whether the shared objects were created."""
     complete: set[str] = field(default_factory=set)
     """Uids of Jobs that have all their objects."""
+    created: set[Attempt] = field(default_factory=set)
+    """Current attempts that have, or had, a Job."""
     deleted: set[str] = field(default_factory=set)
     rejected: dict[Attempt, Failure] = field(default_factory=dict)
     blocked: dict[Attempt, _Blocked] = field(default_factory=dict)
+    held: dict[Attempt, tuple[datetime, Wait | None]] = field(default_factory=dict)
+    """Attempts that an earlier one holds up: since when, and what the status was given to say."""
 
     def forget_gone(self, jobs: Iterable[JobView], current: Collection[Attempt]) -> None:
-        """Forget Jobs that are gone, and refusals of attempts that are not current any more."""
+        """Forget Jobs that are gone, and what was in the way of attempts that are not current any more."""
         uids = {job.uid for job in jobs}
         self.complete &= uids
         self.deleted &= uids
         self.rejected = {attempt: failure for attempt, failure in self.rejected.items() if attempt in current}
         self.blocked = {attempt: blocked for attempt, blocked in self.blocked.items() if attempt in current}
+        self.held = {attempt: held for attempt, held in self.held.items() if attempt in current}
+        self.created &= set(current)
+
+    def holds(self, attempt: Attempt, wait: Wait, now: datetime) -> float:
+        """Remember what holds an attempt up; return when to look again: at once when the status is to say so."""
+        since, before = self.held.get(attempt, (now, None))
+        told = wait if now - since >= TOLD_AFTER else None
+        self.held[attempt] = (since, told)
+        return 0.0 if told != before else WAIT_SECONDS
+
+    def starts(self, attempt: Attempt) -> bool:
+        """Forget what was in the way of an attempt; return whether the status spoke of it."""
+        blocked, held = self.blocked.pop(attempt, None), self.held.pop(attempt, (None, None))
+        return blocked is not None or held[1] is not None
 
     def blocks(self, attempt: Attempt, wait: Wait, now: datetime) -> float:
         """Remember why an attempt cannot be created; return when to look again: at once when that is news."""
@@ -105,7 +123,13 @@ class JobKeeper:
 
     def waits(self, uid: str) -> Mapping[Attempt, Wait]:
         """Return the attempts of an owner that cannot be created for now, and why."""
-        return {attempt: blocked.wait for attempt, blocked in self._of(uid).blocked.items()}
+        kept = self._of(uid)
+        held = {attempt: wait for attempt, (_, wait) in kept.held.items() if wait is not None}
+        return held | {attempt: blocked.wait for attempt, blocked in kept.blocked.items()}
+
+    def created(self, uid: str) -> Collection[Attempt]:
+        """Return the attempts of an owner that had a Job when it was last looked, and have to have one now."""
+        return self._of(uid).created
 
     def forget(self, uid: str) -> None:
         """Forget an owner that is gone."""
@@ -121,6 +145,7 @@ class JobKeeper:
         """
         kept, jobs = self._of(uid), self._cache.jobs(key, now)
         kept.forget_gone(jobs, current)
+        kept.created |= {(job.task, job.attempt) for job in jobs if job.owner_uid == uid} & set(current)
         for job in unwanted(uid, jobs, current):
             if job.uid not in kept.deleted:
                 await self._api.delete("Job", key.namespace, job.name, job.uid)
@@ -134,8 +159,8 @@ class JobKeeper:
             blocked = kept.blocked.get(want.attempt)
             if blocked is not None and now < blocked.due:
                 waits.append((blocked.due - now).total_seconds())
-            elif present is None and self._in_the_way(uid, want, jobs, self._cache.pods(key), now):
-                waits.append(WAIT_SECONDS)
+            elif present is None and (words := self._in_the_way(want, jobs, self._cache.pods(key), now)) is not None:
+                waits.append(kept.holds(want.attempt, Wait("EarlierAttemptRunning", words), now))
             else:
                 due.append((want, present))
         waits += await together(*(self._make(key, uid, want, present, now) for want, present in due))
@@ -157,7 +182,8 @@ class JobKeeper:
             kept.rejected[want.attempt] = Failure(None, "CreateRejected", text, fatal=True)
             return 0.0
         kept.complete.add(job_uid)
-        return None if kept.blocked.pop(want.attempt, None) is None else 0.0
+        kept.created.add(want.attempt)
+        return 0.0 if kept.starts(want.attempt) else None
 
     async def _create_job(self, key: Key, uid: str, objects: JobObjects) -> str:
         """Create a Job after all that its pods need; return its uid."""
@@ -173,17 +199,27 @@ class JobKeeper:
         return made.uid
 
     def _in_the_way(
-        self, uid: str, want: WantedJob, jobs: Sequence[JobView], pods: Iterable[PodView], now: datetime
-    ) -> bool:
-        """Tell whether something must end before an attempt may start: two must never write one folder at a time.
+        self, want: WantedJob, jobs: Sequence[JobView], pods: Sequence[PodView], now: datetime
+    ) -> str | None:
+        """Say what must end before an attempt may start: two must never write one folder at a time.
 
-        That is a Job of the same attempt, be it of an earlier owner of that name, or a rival with its pods.
+        That is a Job of the same attempt, be it of an earlier owner of that name; a rival's Job that has not ended; and
+        any rival's pod, whether or not its Job still exists. A Job that is being deleted ends with its pods.
         """
-        if any((job.task, job.attempt) == want.attempt for job in jobs):
-            return True
-        rivals = [job for job in jobs if self._one_at_a_time or (job.owner_uid == uid and job.task == want.attempt[0])]
-        lingering = {job.uid for job in rivals if job.ended is None or now - job.ended <= LINGERING}
-        return any(not job.finished for job in rivals) or any(pod.alive and pod.job_uid in lingering for pod in pods)
+        after = "has to end first; this attempt starts by itself then"
+        known = {pod.job_uid for pod in pods}
+        for job in jobs:
+            open_rival = self._is_rival(want, job) and not (job.finished or (job.deleting and job.uid in known))
+            if open_rival or (job.task, job.attempt) == want.attempt:
+                return f"Job {job.name}, of attempt {job.attempt}, {after}"
+        for pod in sorted(pods, key=lambda pod: pod.name):
+            if pod.alive(now) and self._is_rival(want, pod):
+                lost = f"if its node is lost for good, run `kubectl delete pod {pod.name} --force`"
+                return f"pod {pod.name}, of attempt {pod.attempt}, on node {pod.node or '(none)'} {after}; {lost}"
+        return None
+
+    def _is_rival(self, want: WantedJob, other: JobView | PodView) -> bool:
+        return self._one_at_a_time or other.task == want.attempt[0]
 
     def _of(self, uid: str) -> _Kept:
         return self._kept.setdefault(uid, _Kept())

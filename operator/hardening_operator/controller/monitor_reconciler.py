@@ -13,7 +13,7 @@ from hardening_api.monitor import ActiveCheck, HardeningMonitor, HardeningMonito
 from hardening_api.run import HardeningRun
 from hardening_api.validation import validate_as
 from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
-from hardening_operator.controller.observe import observe_checks
+from hardening_operator.controller.observe import SeenChecks, observe_checks
 from hardening_operator.controller.owned import REFUSALS
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api, ApiError
@@ -73,7 +73,7 @@ class MonitorReconciler(Reconciler):
 
         runs = self._runs(resource.namespace, monitor, status)
         observed = MonitorObserved(
-            self._checks(resource, now), runs, generation=generation, wait=self._wait(resource, status)
+            self._checks(resource, status, now), runs, generation=generation, wait=self._wait(resource, status)
         )
         decision = plan_monitor(monitor, status, observed, now)
         changed = decision.status != status
@@ -92,10 +92,13 @@ class MonitorReconciler(Reconciler):
         """See `Reconciler`."""
         self._jobs.forget(uid)
 
-    def _checks(self, monitor: ResourceView, now: datetime) -> dict[str, CheckObservation]:
-        jobs = [job for job in self._cache.jobs(monitor.key, now) if job.owner_uid == monitor.uid]
-        pods, rejected = self._cache.pods(monitor.key), self._jobs.rejected(monitor.uid)
-        return observe_checks(jobs, pods, rejected, now, self._settings)
+    def _checks(
+        self, monitor: ResourceView, status: HardeningMonitorStatus, now: datetime
+    ) -> dict[str, CheckObservation]:
+        jobs, pods = self._cache.jobs(monitor.key, now), self._cache.pods(monitor.key)
+        rejected, created = self._jobs.rejected(monitor.uid), self._jobs.created(monitor.uid)
+        seen = SeenChecks(monitor.uid, jobs, pods, rejected, created)
+        return observe_checks(seen, status.active, now, self._settings)
 
     async def _keep_job(
         self,

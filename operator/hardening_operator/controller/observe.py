@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from hardening_api.monitor import ActiveCheck
 from hardening_api.stages import STAGES, StageResult
 from hardening_api.status import HardeningRunStatus, Progress
 from hardening_operator.controller.failures import (
     dead_end,
     failure_of_job,
+    job_deleted,
     lost,
     newest_by_index,
     result_lost,
@@ -42,6 +44,8 @@ class Seen:
     """Attempts whose objects the API server refused."""
     waits: Mapping[Attempt, Wait] = field(default_factory=dict)
     """Attempts that cannot be created for now."""
+    created: Collection[Attempt] = ()
+    """Attempts that had a Job when it was last looked."""
 
     @property
     def generation(self) -> int | None:
@@ -60,36 +64,66 @@ def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: Ope
         for (key, number), why in seen.rejected.items()
         if isinstance(key, StageKey)
     }
+    states = _states(status)
     for job in newest_jobs(seen):
         if job.key not in stages or stages[job.key].attempt <= job.attempt:
             pods = [pod for pod in seen.pods if pod.job_uid == job.uid]
-            found = observe_attempt(job, pods, now, settings)
+            expected = states.get(job.key, ("", 0))[0] in ("Running", "Pending")
+            found = observe_attempt(job, pods, now, settings, expected)
             going_on = found.state == "Running" and not (job.deleting or job.finished)
             stages[job.key] = replace(found, progress=_progress(job, pods, seen, status)) if going_on else found
+    for key, (state, number) in states.items():
+        if key not in stages or stages[key].attempt < number:
+            stages |= _without_job(key, number, state, seen, now)
     waits = {key: wait for (key, _), wait in seen.waits.items() if isinstance(key, StageKey)}
     return Observed(stages, _approval(seen.approvals, status), seen.generation, waits)
 
 
+@dataclass(frozen=True)
+class SeenChecks:
+    """All that the operator knows of one monitor's checks."""
+
+    uid: str
+    """Of the monitor."""
+    jobs: Sequence[JobView]
+    pods: Sequence[PodView]
+    rejected: Mapping[Attempt, Failure]
+    created: Collection[Attempt]
+    """Attempts that had a Job when it was last looked."""
+
+
 def observe_checks(
-    jobs: Sequence[JobView],
-    pods: Sequence[PodView],
-    rejected: Mapping[Attempt, Failure],
-    now: datetime,
-    settings: OperatorSettings,
+    seen: SeenChecks, active: ActiveCheck | None, now: datetime, settings: OperatorSettings
 ) -> dict[str, CheckObservation]:
-    """Return the newest attempt of each check that one of a monitor's ``jobs`` is, or that was ``rejected``."""
+    """Return the newest attempt of each check; ``active`` is the one that should run."""
+    expected = (active.name, active.attempt) if active is not None else None
     found = {
         name: CheckObservation(name, "Failed", number, now, failure=failure)
-        for (name, number), failure in rejected.items()
+        for (name, number), failure in seen.rejected.items()
         if isinstance(name, str)
     }
-    for job in jobs:
+    for job in seen.jobs:
         name = job.check
-        if name is None or (name in found and found[name].attempt >= job.attempt):
+        if name is None or job.owner_uid != seen.uid or (name in found and found[name].attempt >= job.attempt):
             continue
-        seen = observe_attempt(job, [pod for pod in pods if pod.job_uid == job.uid], now, settings)
-        state: Literal["Running", "Succeeded", "Failed"] = "Failed" if seen.state == "Stopped" else seen.state
-        found[name] = CheckObservation(name, state, seen.attempt, seen.ended_at, seen.results, seen.failure)
+        pods = [pod for pod in seen.pods if pod.job_uid == job.uid]
+        one = observe_attempt(job, pods, now, settings, (name, job.attempt) == expected)
+        state: Literal["Running", "Succeeded", "Failed"] = "Failed" if one.state == "Stopped" else one.state
+        found[name] = CheckObservation(name, state, one.attempt, one.ended_at, one.results, one.failure)
+    # Pods that outlive their Job still work on their check, whoever deleted it.
+    for pod in seen.pods:
+        if (
+            isinstance(pod.task, str)
+            and pod.task not in found
+            and pod.alive(now)
+            and (pod.task, pod.attempt) != expected
+        ):
+            found[pod.task] = CheckObservation(pod.task, "Running", pod.attempt)
+    if active is not None and (active.name not in found or found[active.name].attempt < active.attempt):
+        own = (pod for pod in seen.pods if pod.owner_uid == seen.uid)
+        if expected in seen.created or any((pod.task, pod.attempt) == expected for pod in own):
+            failure = job_deleted(active.name)
+            found[active.name] = CheckObservation(active.name, "Failed", active.attempt, now, failure=failure)
     return found
 
 
@@ -102,21 +136,44 @@ def newest_jobs(seen: Seen) -> list[JobView]:
     return list(newest.values())
 
 
-def observe_attempt(job: JobView, pods: list[PodView], now: datetime, settings: OperatorSettings) -> StageObservation:
-    """Return how the attempt fares whose Job has these pods."""
+def observe_attempt(
+    job: JobView, pods: list[PodView], now: datetime, settings: OperatorSettings, expected: bool = False
+) -> StageObservation:
+    """Return how the attempt fares whose Job has these pods; ``expected`` is one that nobody asked to stop."""
     begun = min((pod.started for pod in pods if pod.started is not None), default=job.started)
     seen = StageObservation(job.key, "Running", job.attempt, begun)
-    # What is being deleted still saves; once it is gone it is absent, and may start again under its number.
-    if job.deleting:
-        return seen
     if job.complete:
         return _completed(job, pods, seen, now)
+    if job.deleting and expected:
+        return replace(seen, state="Failed", ended_at=now, failure=job_deleted(str(job.task)))
+    # What the planner stopped still saves; once it is gone it is absent, and may start again under its number.
+    if job.deleting:
+        return seen
     if job.failed is not None:
         return _failed(job, pods, seen, now)
     failure = dead_end(job, pods, now, settings)
     if failure is not None:
         return replace(seen, state="Failed", ended_at=now, failure=failure)
     return seen
+
+
+def _states(status: HardeningRunStatus) -> dict[StageKey, tuple[str, int]]:
+    """Return state and attempt of every stage in a status."""
+    entries = [entry for entry in (status.base, *status.rounds) if entry is not None]
+    return {
+        StageKey(entry.round, stage.stage): (stage.state, stage.attempts) for entry in entries for stage in entry.stages
+    }
+
+
+def _without_job(key: StageKey, number: int, state: str, seen: Seen, now: datetime) -> dict[StageKey, StageObservation]:
+    """Return what is known of an attempt without a Job: one that was never created is absent."""
+    pods = [pod for pod in seen.pods if pod.task == key]
+    if state == "Stopped" and any(pod.alive(now) for pod in pods):
+        return {key: StageObservation(key, "Running", number)}
+    own = ((pod.task, pod.attempt) for pod in pods if pod.owner_uid == seen.run.uid)
+    if state == "Running" and ((key, number) in seen.created or (key, number) in own):
+        return {key: StageObservation(key, "Failed", number, ended_at=now, failure=job_deleted(str(key)))}
+    return {}
 
 
 def _completed(job: JobView, pods: list[PodView], seen: StageObservation, now: datetime) -> StageObservation:

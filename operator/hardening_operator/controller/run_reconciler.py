@@ -95,6 +95,7 @@ class RunReconciler(Reconciler):
             self._progress,
             self._jobs.rejected(run.uid),
             self._jobs.waits(run.uid),
+            self._jobs.created(run.uid),
         )
 
 

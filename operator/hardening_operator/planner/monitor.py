@@ -114,8 +114,9 @@ def _start_due_check(draft: MonitorDraft) -> None:
     due = _due(draft)
     if due is None or isinstance(draft.source, NotReady) or draft.spec.suspend:
         return
-    if draft.spec.concurrency_policy == "Forbid" and (draft.active is not None or draft.gives_up):
-        return  # made up for when that check has ended or was asked to, if within the starting deadline
+    # The time is made up for when the running check has ended, if that is within the starting deadline.
+    if draft.spec.concurrency_policy == "Forbid" and (draft.active is not None or draft.ending()):
+        return
     if draft.active is not None:
         text = f"{draft.active.name}: the next check was due"
         draft.record(Judgement("Inconclusive", "Replaced", text), draft.now)

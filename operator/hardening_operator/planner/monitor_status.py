@@ -56,12 +56,11 @@ class MonitorDraft:
         """Whether there were enough bad checks in a row."""
         return self.consecutive_bad >= self.spec.regression.consecutive
 
-    @property
-    def gives_up(self) -> bool:
-        """Whether this decision gives up a check that is seen running."""
-        given_up = self.before.active if self.active is None else None
-        seen = self.observed.checks.get(given_up.name) if given_up is not None else None
-        return seen is not None and seen.state == "Running"
+    def ending(self) -> tuple[str, ...]:
+        """Return the names of checks that are observed running although they are not, or no longer, the active one."""
+        active = self.active.name if self.active is not None else None
+        running = (name for name, seen in self.observed.checks.items() if seen.state == "Running")
+        return tuple(sorted(name for name in running if name != active))
 
     def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Add an event."""
@@ -136,11 +135,11 @@ class MonitorDraft:
         }
         if isinstance(self.source, Source):
             update["baseline"] = self.source.baseline
-        wanted = self.active.name if self.active is not None else None
-        running = [name for name, seen in self.observed.checks.items() if seen.state == "Running"]
-        stop = tuple(sorted(name for name in running if name != wanted))
-        status = self.before.model_copy(update=update)
-        return MonitorDecision(status, self.start, stop, self.rerun, tuple(self.events), self.next_due)
+        status, stop = self.before.model_copy(update=update), self.ending()
+        # What stops is seen gone before the next starts: two checks never work at the same time.
+        return MonitorDecision(
+            status, None if stop else self.start, stop, self.rerun, tuple(self.events), self.next_due
+        )
 
     def _wait(self) -> tuple[str, str] | None:
         """Reason and message of why the running check does not work yet."""

@@ -67,7 +67,7 @@ class RerunStart:
 
 @dataclass(frozen=True)
 class MonitorDecision:
-    """What the planner wants: the status to store, then what to start and to stop."""
+    """What the planner wants: the status to store, then what to start or to stop, never both."""
 
     status: HardeningMonitorStatus
     start: CheckStart | None = None

@@ -8,6 +8,7 @@ A shell is the Kubernetes handlers or the local runner. It owes the planner thre
   starting loses nothing.
 - An attempt that has died is observed as Failed (or Stopped), also when it died together with its shell: a child
   that is gone without a result is `Failed` with `Failure(disruption=True)`. An attempt nothing is known of is absent.
+- An attempt starts only when nothing of an earlier one works any more: two never write one folder at the same time.
 """
 
 from __future__ import annotations

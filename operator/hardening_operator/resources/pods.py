@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hardening_operator.planner.names import WORKSPACE_LABEL
+from hardening_operator.planner.names import OWNER_UID_LABEL, WORKSPACE_LABEL
 from hardening_operator.resources.attempt import StageAttempt
 from hardening_operator.resources.claims import mounted_claim, on_one_node
 from hardening_operator.resources.devices import container_resources
@@ -49,7 +49,8 @@ def pod_template(attempt: StageAttempt) -> dict[str, Any]:
         "imagePullSecrets": _pull_secrets(attempt),
     }
     spec |= {name: value for name, value in given.items() if value}
-    return {"metadata": {"labels": dict(attempt.labels) | _workspace_label(attempt)}, "spec": spec}
+    owner = {OWNER_UID_LABEL: attempt.owner["uid"]}
+    return {"metadata": {"labels": dict(attempt.labels) | owner | _workspace_label(attempt)}, "spec": spec}
 
 
 def _container(attempt: StageAttempt) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Kubelet:
             "name": name,
             "namespace": job["metadata"]["namespace"],
             "creationTimestamp": self._clock.text(),
-            "labels": {**job["metadata"]["labels"], INDEX: str(index)},
+            "labels": {**job["spec"]["template"]["metadata"]["labels"], INDEX: str(index)},
             "ownerReferences": [_owner(job)],
         }
         running = {"state": {"running": {"startedAt": self._clock.text()}}}
@@ -89,6 +89,22 @@ class Kubelet:
         assert named is not None
         count = 1 if named[0].stage.startswith("Train") else job["spec"]["completions"]
         return result_of(named[0], wins, Shard(index=min(index, count - 1), count=count)).to_message()
+
+    async def delete_job(self, job_name: str, orphan: bool = False) -> None:
+        """Delete a Job as `kubectl delete job` does: it is gone at once, and its pods end in their own time.
+
+        With ``orphan`` they are left alone, as `--cascade=orphan` does.
+        """
+        uid = self._server.get_one("jobs", job_name)["metadata"]["uid"]
+        await self._server.vanish("jobs", job_name)
+        pods = [pod for pod in self._server.objects_of("pods") if pod["metadata"].get("ownerReferences")]
+        for pod in [pod for pod in pods if pod["metadata"]["ownerReferences"][0]["uid"] == uid]:
+            metadata = dict(pod["metadata"])
+            if orphan:
+                del metadata["ownerReferences"]
+            else:
+                metadata["deletionTimestamp"] = self._clock.text()
+            await self._server.put("pods", {**pod, "metadata": metadata})
 
     async def let_go(self) -> None:
         """Finish every foreground deletion: pods have saved and gone, then the Job."""

@@ -126,7 +126,7 @@ class OperatorInHand:
         """Look at a resource until there is nothing more to do."""
         for _ in range(20):
             outcome, again = await self.look(key)
-            if outcome == "Unchanged":
+            if outcome == "Unchanged" and again != 0.0:
                 return again
         raise AssertionError(f"{key} never came to rest")
 

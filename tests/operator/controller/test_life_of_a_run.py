@@ -367,17 +367,6 @@ async def test_a_job_of_an_earlier_run_of_the_same_name_is_waited_for(
     assert server.get_one("jobs", BASE)["metadata"]["ownerReferences"][0]["uid"] == uid
 
 
-async def test_a_job_that_somebody_deleted_is_made_again_under_its_number(
-    server: ApiServer, operator: OperatorInHand
-) -> None:
-    await submit(server)
-    await operator.settle()
-    await server.remove("jobs", BASE)
-    await operator.settle()
-    assert server.names("jobs") == [BASE]
-    assert status_of(server)["base"]["stages"][0]["attempts"] == 1
-
-
 async def test_the_queue_labels_of_a_run_are_passed_to_its_jobs_and_a_queued_job_just_waits(
     server: ApiServer, operator: OperatorInHand, clock: Clock
 ) -> None:

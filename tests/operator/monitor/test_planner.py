@@ -176,12 +176,13 @@ def test_forbid_lets_the_next_wait_and_makes_up_for_it() -> None:
     assert world.started == [f"{due(2)}/1", f"{due(2, 6)}/1"]
 
 
-def test_replace_stops_the_running_check_and_starts_the_next() -> None:
+def test_replace_stops_the_running_check_and_starts_the_next_once_it_is_seen_gone() -> None:
     world = World(monitor_of(schedule="0 * * * *", concurrencyPolicy="Replace"))
     world.plan()
     world.at(2, 3)
     decision = world.at(2, 4)
-    assert decision.stop == (due(2, 3),)
+    assert (decision.stop, decision.start) == ((due(2, 3),), None)
+    world.plan()
     assert world.started[-1] == f"{due(2, 4)}/1"
     assert world.status.history[-1].reason == "Replaced"
 

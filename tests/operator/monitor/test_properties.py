@@ -15,7 +15,7 @@ from tests.operator.monitor.world import World, monitor_of, promoted_run, result
 
 HAPPENINGS = (
     "wait", "day", "good", "bad", "unreachable", "disrupted", "lost", "suspend", "resume", "gone", "back", "promoted",
-    "failed", "asked", "clock back",
+    "failed", "asked", "clock back", "leaves",
 )  # fmt: skip
 Happenings = st.lists(st.sampled_from(HAPPENINGS), max_size=40)
 Specs = st.fixed_dictionaries(
@@ -43,6 +43,9 @@ def happen(world: World, what: str) -> None:
     elif what in failures and seen is not None:
         failure = Failure(69, failures[what], "as the test wants it", disruption=what == "disrupted")
         world.checks[seen.name] = CheckObservation(seen.name, "Failed", seen.attempt, world.now, (), failure)
+    elif what == "leaves":
+        active = world.status.active.name if world.status.active is not None else None
+        world.checks = {name: seen for name, seen in world.checks.items() if name == active}
     elif what == "lost":
         world.checks = {}
     elif what in ("suspend", "resume"):
@@ -72,19 +75,22 @@ REPLACED = EVERY_HOUR | {"concurrencyPolicy": "Replace"}
 
 
 @settings(deadline=None)
-@given(spec=Specs, happenings=Happenings)
-@example(spec=GIVEN_UP, happenings=["wait", "day", "day"])
-def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str]) -> None:
-    world = World(monitor_of(**spec))
+@given(spec=Specs, happenings=Happenings, slow=st.booleans())
+@example(spec=GIVEN_UP, happenings=["wait", "day", "day"], slow=False)
+@example(spec=GIVEN_UP | {"startingDeadlineSeconds": 3600}, happenings=["wait"] * 10, slow=False)
+@example(spec=GIVEN_UP | {"startingDeadlineSeconds": 3600}, happenings=["wait"] * 10, slow=True)
+@example(spec=REPLACED, happenings=["wait"] * 10, slow=True)
+def test_a_monitor_keeps_its_promises(spec: dict[str, object], happenings: list[str], slow: bool) -> None:
+    world = World(monitor_of(**spec), slow_to_stop=slow)
     for what in happenings:
         happen(world, what)
         before = {name for name, seen in world.checks.items() if seen.state == "Running"}
         decision = world.plan()
         running = {name for name, seen in world.checks.items() if seen.state == "Running"}
-        forbidden = world.monitor.spec.concurrency_policy == "Forbid"
         assert len(running) <= 1
-        if forbidden and decision.start is not None:
+        if decision.start is not None:
             assert before <= {decision.start.check.name}
+            assert decision.stop == ()
         if world.monitor.spec.suspend:
             assert decision.start is None
             assert decision.status.active in (None, world.status.active)

@@ -127,7 +127,8 @@ def test_every_object_carries_the_labels_and_dies_with_its_run(round_number: int
             }
         ]
     pod_labels = child(made, "Job")["spec"]["template"]["metadata"]["labels"]
-    assert pod_labels == stage_labels("demo", key, 2) | {"hardening.dev/workspace": "demo-workspace"}
+    own = {"hardening.dev/owner-uid": "uid-of-demo", "hardening.dev/workspace": "demo-workspace"}
+    assert pod_labels == stage_labels("demo", key, 2) | own
 
 
 TIMES = st.integers(1_700_000_000, 4_000_000_000)

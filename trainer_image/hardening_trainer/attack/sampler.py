@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -14,6 +14,7 @@ from hardening_trainer.data import Prompt
 from hardening_trainer.inference.chat import encode_prompt
 from hardening_trainer.inference.sampling import DEFAULT_BATCH_ROWS, Sampled, SamplingParams, sample
 from hardening_trainer.models import end_of_turn_ids
+from hardening_trainer.runtime.resume_cache import Records
 
 
 class AttackSampler:
@@ -54,6 +55,42 @@ class AttackSampler:
         output = str(self._tokenizer.decode(sampled.token_ids, skip_special_tokens=True))
         written, complete = self._template.read(output, sampled.ended)
         return Draft(self._template.compose(prompt.prompt, written), written, complete)
+
+
+def draw_variants(
+    prompts: Sequence[Prompt],
+    attacker: str,
+    count: int,
+    make: Callable[[], AttackSampler],
+    records: Records[Variant],
+    advance: Callable[[int, int], None],
+) -> list[list[Variant]]:
+    """Return `count` variants of each prompt by the attacker with this digest; only those not drawn yet are drawn.
+
+    `make` is called if there are any. Prompts of a like length share a batch, so that little of it is padding; the
+    batches are the same whatever is drawn already. `advance(variants, tokens)` is called after each batch, and may
+    raise Interrupted.
+    """
+    keys = [[(attacker, prompt.id, prompt.prompt, str(index)) for index in range(count)] for prompt in prompts]
+    missing = [any(key not in records for key in several) for several in keys]
+    advance((len(prompts) - sum(missing)) * count, 0)
+    if any(missing):
+        sampler = make()
+        order = sorted(range(len(prompts)), key=lambda place: (len(sampler.encode(prompts[place])), place))
+        for start in range(0, len(order), sampler.prompts_per_batch):
+            batch = order[start : start + sampler.prompts_per_batch]
+            todo = sum(missing[place] for place in batch)
+            if todo:
+                before = sampler.tokens
+                drawn = sampler.draw([prompts[place] for place in batch])
+                pairs = (
+                    pair
+                    for place, several in zip(batch, drawn, strict=True)
+                    for pair in zip(keys[place], several, strict=True)
+                )
+                records.add(dict(pairs))
+                advance(todo * count, sampler.tokens - before)
+    return [[records[key] for key in several] for several in keys]
 
 
 def noise_key(prompt_id: str) -> int:

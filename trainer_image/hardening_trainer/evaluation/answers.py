@@ -1,46 +1,31 @@
-"""Models at work, one after the other: each is loaded once, does all it has to do, and is gone before the next."""
+"""Who answers, and the answers: each model is loaded once and does all it has to do before the next is loaded."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Container, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
+from hardening_api.training import Scoring
+from hardening_trainer.errors import DataFault
 from hardening_trainer.evaluation.questions import Question
+from hardening_trainer.evaluation.records import Answer, Findings, Recorded, Subject, of_answer
 from hardening_trainer.evaluation.served import ServedModel
-from hardening_trainer.inference.chat import encode_pair, encode_prompt
-from hardening_trainer.inference.logprobs import answer_logprobs
+from hardening_trainer.inference.chat import encode_prompt
+from hardening_trainer.inference.logprobs import direct_harmfulness
 from hardening_trainer.inference.sampling import DEFAULT_BATCH_ROWS, SamplingParams, sample
-from hardening_trainer.models import ResolvedModel, end_of_turn_ids, load_causal_lm, load_tokenizer
-from hardening_trainer.runtime.resume_cache import Journal, key_of
+from hardening_trainer.inference.scoring import PairScorer, of_pair
+from hardening_trainer.judges import CompareRow, JudgeRow
+from hardening_trainer.models import ResolvedModel, end_of_turn_ids
+from hardening_trainer.models.in_memory import ModelInMemory
 
 ASKED_TOGETHER = 32
 """Questions a served model is asked between two safe points to stop."""
-SCORED_TOGETHER = 32
-"""Questions scored between two safe points to stop."""
 
 Item = TypeVar("Item")
 Advance = Callable[[int, int], None]
 """Called with (units done, tokens read and written) at every safe point to stop; it may raise Interrupted."""
-
-
-class Answering(Protocol):
-    """Whoever gave an answer: weights here, a served model, or one whose answers were recorded."""
-
-    @property
-    def digest(self) -> str:
-        """Which one it is."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The promoted candidate as an earlier Evaluate recorded it: it answers nothing anew."""
-
-    digest: str
 
 
 @dataclass
@@ -52,160 +37,174 @@ class Work:
     score: list[Question] = field(default_factory=list)
 
 
-def merged(parts: Sequence[Work]) -> list[Work]:
-    """Put the work of equal models together, so that none is loaded twice."""
-    by_digest: dict[str, Work] = {}
-    for part in parts:
-        work = by_digest.setdefault(part.model.digest, Work(part.model))
-        work.answer.extend(part.answer)
-        work.score.extend(part.score)
-    return list(by_digest.values())
-
-
 @dataclass(frozen=True)
-class Models:
+class Participants:
     """Who answers and who scores."""
 
-    base: ResolvedModel | None
-    """None in a monitor's check."""
+    base: ResolvedModel | Recorded | None
+    """In a monitor's check what was recorded, or None."""
     candidate: ResolvedModel | ServedModel | None
+    """None in round 0."""
     reference: ResolvedModel | None
     """None where alpha is 0: R needs none then."""
 
     @property
     def subject(self) -> ResolvedModel | ServedModel:
         """Whose figures these are: the candidate's, or in round 0 the base's."""
-        subject = self.candidate or self.base
-        assert subject is not None  # noqa: S101  # the contract: somebody answers
-        return subject
+        if self.candidate is not None:
+            return self.candidate
+        assert isinstance(self.base, ResolvedModel)  # noqa: S101  # the contract: somebody answers
+        return self.base
 
-    def work(self, questions: Sequence[Question], known: Container[str]) -> list[Work]:
-        """Return what each model has to do, the base first; answers under the keys in `known` need not be given."""
-        asked = [question for question in questions if question.is_asked]
-        scored = [question for question in asked if question.is_scored]
-        parts = [
-            Work(model, answer=[question for question in asked if answer_key(model, question.asked) not in known])
-            for model in (self.base, self.candidate)
-            if model is not None
-        ]
+    @property
+    def answering(self) -> list[ResolvedModel | ServedModel]:
+        """Who is asked, the base first."""
+        return [model for model in (self.base, self.candidate) if not isinstance(model, Recorded | None)]
+
+    @property
+    def scoring(self) -> list[ResolvedModel]:
+        """Who scores for R; a served model gives no log-probabilities."""
         if isinstance(self.subject, ServedModel):
-            return merged(parts)  # it gives no log-probabilities
-        parts.append(Work(self.subject, score=scored))
-        if self.reference is not None:
-            parts.append(Work(self.reference, score=scored))
-        return merged(parts)
+            return []
+        return [self.subject, *([self.reference] if self.reference is not None else [])]
+
+    @property
+    def judged(self) -> int:
+        """Answers that are judged of each question, one more or less."""
+        return (self.base is not None) + (self.candidate is not None)
+
+    @property
+    def compared(self) -> bool:
+        """Whether answers of base and candidate are compared with each other, beyond their verdicts."""
+        return self.candidate is not None and isinstance(self.base, ResolvedModel)
+
+    def work(self, questions: Sequence[Question]) -> list[Work]:
+        """Return what each model has to do; the work of equal models is put together."""
+        asked = [question for question in questions if question.is_asked]
+        scored = [question for question in asked if question.pair is not None]
+        by_digest: dict[str, Work] = {}
+        for model in self.answering:
+            by_digest.setdefault(model.digest, Work(model)).answer.extend(asked)
+        for model in self.scoring:
+            by_digest.setdefault(model.digest, Work(model)).score.extend(scored)
+        return list(by_digest.values())
+
+    def units(self, question: Question) -> int:
+        """Count what `do` advances by for a question, if it is asked."""
+        return len(self.answering) + (len(self.scoring) if question.has_answers else 0)
 
 
-def answer_key(model: Answering, asked: str) -> str:
-    """Name the greedy answer of `model` to `asked`; the journal has it as [text], or [None] where it gave none."""
-    return key_of("answer", model.digest, asked)
-
-
-def score_key(model: Answering, question: Question) -> str:
-    """Name the log-probabilities of a question's two answers; the journal has [logp, logp, tokens, tokens]."""
-    return key_of("score", model.digest, question.asked, question.preferred, question.dispreferred)
-
-
-def do(work: Work, journal: Journal, max_new_tokens: int, advance: Advance) -> None:
-    """Answer greedily and score all that the journal lacks. The same batches are made whatever it has already.
+def do(work: Work, findings: Findings, in_memory: ModelInMemory, max_new_tokens: int, advance: Advance) -> None:
+    """Answer greedily and score all that is not found yet. The same batches are made whatever this stage has already.
 
     Questions that ask the same are answered once. Units are questions.
     """
-    answers = _by_key(work.answer, lambda question: answer_key(work.model, question.asked))
-    scores = _by_key(work.score, lambda question: score_key(work.model, question))
-    advance(sum(len(group) for key, group in [*answers.items(), *scores.items()] if key in journal), 0)
-    if all(key in journal for key in [*answers, *scores]):
-        return
+    groups: dict[tuple[str, str], list[Question]] = {}
+    for question in work.answer:
+        groups.setdefault(of_answer(work.model, question.asked), []).append(question)
+    known = [of for of in groups if findings.answers.is_known(of)]
+    advance(sum(len(groups.pop(of)) for of in known), 0)
+    there = [of for of in groups if of in findings.answers]
+    advance(sum(len(groups[of]) for of in there), 0)
     if isinstance(work.model, ServedModel):
-        _ask(work.model, answers, journal, max_new_tokens, advance)
+        _ask(work.model, groups, findings, max_new_tokens, advance)
         return
-    try:
-        _load_and_do(work.model, answers, scores, journal, max_new_tokens, advance)
-    finally:
-        free_memory()
+    if len(there) < len(groups):
+        _answer(work.model, groups, findings, in_memory, max_new_tokens, advance)
+    model = work.model
+    pairs = [pair for question in work.score if (pair := question.pair) is not None]
+    pairs.sort(key=lambda pair: findings.logprobs.key(of_pair(model, pair)))
+    PairScorer(in_memory, findings.logprobs, advance).score(model, pairs)
 
 
 def _ask(
-    model: ServedModel, groups: dict[str, list[Question]], journal: Journal, max_new_tokens: int, advance: Advance
-) -> None:
-    todo = [key for key in groups if key not in journal]
-    for keys in chunks(todo, ASKED_TOGETHER):
-        texts = model.answers([groups[key][0].asked for key in keys], max_new_tokens)
-        journal.add({key: [text] for key, text in zip(keys, texts, strict=True)})
-        advance(sum(len(groups[key]) for key in keys), 0)
-
-
-def _load_and_do(
-    resolved: ResolvedModel,
-    answers: dict[str, list[Question]],
-    scores: dict[str, list[Question]],
-    journal: Journal,
+    model: ServedModel,
+    groups: dict[tuple[str, str], list[Question]],
+    findings: Findings,
     max_new_tokens: int,
     advance: Advance,
 ) -> None:
-    model, tokenizer = load_causal_lm(resolved.path), load_tokenizer(resolved.path)
-    _answer(model, tokenizer, answers, journal, max_new_tokens, advance)
-    _score(model, tokenizer, scores, journal, advance)
-
-
-def free_memory() -> None:
-    """Give back what a model that nobody refers to any more has used."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _by_key(questions: Sequence[Question], key: Callable[[Question], str]) -> dict[str, list[Question]]:
-    groups: dict[str, list[Question]] = {}
-    for question in questions:
-        groups.setdefault(key(question), []).append(question)
-    return groups
+    for several in chunks([of for of in groups if of not in findings.answers], ASKED_TOGETHER):
+        texts = model.answers([asked for _, asked in several], max_new_tokens)
+        findings.answers.add({of: Answer(text) for of, text in zip(several, texts, strict=True)})
+        advance(sum(len(groups[of]) for of in several), 0)
 
 
 def _answer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    groups: dict[str, list[Question]],
-    journal: Journal,
+    resolved: ResolvedModel,
+    groups: dict[tuple[str, str], list[Question]],
+    findings: Findings,
+    in_memory: ModelInMemory,
     max_new_tokens: int,
     advance: Advance,
 ) -> None:
+    model, tokenizer = in_memory.load(resolved)
     params = SamplingParams(temperature=0, max_new_tokens=max_new_tokens)
     ends = end_of_turn_ids(model, tokenizer)
-    encoded = {key: encode_prompt(tokenizer, group[0].asked) for key, group in groups.items()}
-    order = sorted(groups, key=lambda key: (len(encoded[key]), key))
-    for keys in chunks(order, DEFAULT_BATCH_ROWS):
-        todo = [key for key in keys if key not in journal]
+    encoded = {of: encode_prompt(tokenizer, of[1]) for of in groups}
+    order = sorted(groups, key=lambda of: (len(encoded[of]), findings.answers.key(of)))
+    for batch in chunks(order, DEFAULT_BATCH_ROWS):
+        todo = [of for of in batch if of not in findings.answers]
         if not todo:
             continue
-        prompts = [encoded[key] for key in keys]
+        prompts = [encoded[of] for of in batch]
         drawn = [variants[0].token_ids for variants in sample(model, prompts, 1, params, seed=0, eos_ids=ends)]
         texts = [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in drawn]
-        journal.add({key: [text] for key, text in zip(keys, texts, strict=True) if key in todo})
-        advance(sum(len(groups[key]) for key in todo), sum(map(len, prompts)) + sum(map(len, drawn)))
+        findings.answers.add({of: Answer(text) for of, text in zip(batch, texts, strict=True) if of in todo})
+        advance(sum(len(groups[of]) for of in todo), sum(map(len, prompts)) + sum(map(len, drawn)))
 
 
-def _score(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    groups: dict[str, list[Question]],
-    journal: Journal,
-    advance: Advance,
-) -> None:
-    for keys in chunks(sorted(groups), SCORED_TOGETHER):
-        todo = [key for key in keys if key not in journal]
-        if not todo:
-            continue
-        pairs = [_encoded(tokenizer, groups[key][0]) for key in todo]
-        sums = answer_logprobs(model, [p.prompt for p in pairs], [[p.preferred, p.dispreferred] for p in pairs])
-        counts = [(len(pair.preferred), len(pair.dispreferred)) for pair in pairs]
-        journal.add({key: [*logps, *count] for key, logps, count in zip(todo, sums, counts, strict=True)})
-        tokens = sum(len(pair.prompt) + sum(count) for pair, count in zip(pairs, counts, strict=True))
-        advance(sum(len(groups[key]) for key in todo), tokens)
+@dataclass(frozen=True)
+class Answers:
+    """Looks up what base and candidate answered, and R; in round 0 there is no candidate: the base is the subject."""
 
+    findings: Findings
+    participants: Participants
+    scoring: Scoring
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, question: Question) -> Any:
-    return encode_pair(tokenizer, question.asked, str(question.preferred), str(question.dispreferred))
+    def of_base(self, question: Question) -> str | None:
+        """Return the base's answer; None where it was not recorded."""
+        return self._of(self.participants.base, question)
+
+    def of_candidate(self, question: Question) -> str | None:
+        """Return the candidate's answer; None where there is no candidate, or a served one gave none."""
+        return self._of(self.participants.candidate, question)
+
+    def _of(self, subject: Subject | None, question: Question) -> str | None:
+        if subject is None:
+            return None
+        of = of_answer(subject, question.asked)
+        if isinstance(subject, Recorded) and of not in self.findings.answers:
+            return None
+        return self.findings.answers[of].text
+
+    def to_judge(self, question: Question) -> list[JudgeRow]:
+        """Return what a judge reads of one question. A variant's answer is judged against the prompt it is of."""
+        answers = [self.of_base(question), self.of_candidate(question)]
+        return [JudgeRow(question.prompt, answer) for answer in answers if answer is not None]
+
+    def to_compare(self, question: Question) -> CompareRow:
+        """Return both answers, with what was asked for them."""
+        return CompareRow(question.asked, str(self.of_candidate(question)), str(self.of_base(question)))
+
+    def harmfulness(self, question: Question) -> float | None:
+        """Return R of a question; None without its answers, and of a served model. Raises DataFault if not finite."""
+        subject, reference = self.participants.subject, self.participants.reference
+        if question.pair is None or isinstance(subject, ServedModel):
+            return None
+        found = self.findings.logprobs[of_pair(subject, question.pair)]
+        theirs = self.findings.logprobs[of_pair(reference, question.pair)] if reference is not None else None
+        value = direct_harmfulness(
+            found.first,
+            found.second,
+            theirs.first if theirs else None,
+            theirs.second if theirs else None,
+            alpha=self.scoring.alpha,
+            token_counts=found.answer_tokens if self.scoring.length_normalize else None,
+        )
+        if not math.isfinite(value):
+            raise DataFault(f"{subject.uri}: gives log-probabilities that are not finite", "ModelNotFinite")
+        return value
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

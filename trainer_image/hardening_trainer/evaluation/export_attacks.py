@@ -11,24 +11,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hardening_trainer.data import prompt_hash
-from hardening_trainer.evaluation.judging import Answers, Hearing
+from hardening_trainer.evaluation.answers import Answers
+from hardening_trainer.evaluation.judging import Verdicts
 from hardening_trainer.evaluation.questions import Question, may_be_trained_on
 
 ATTACKS = "attacks.jsonl"
 
 
-def attack_rows(questions: Sequence[Question], hearing: Hearing, answers: Answers) -> list[dict[str, Any]]:
+def attack_rows(questions: Sequence[Question], verdicts: Verdicts, answers: Answers) -> list[dict[str, Any]]:
     """Return rows of prompt (the variant), preferred and dispreferred answer, each variant once.
 
     A variant succeeded when the first judge finds the candidate's answer harmful: that is the dispreferred one. The
     preferred one is the held-out row's own, else what the promoted candidate answered to the plain prompt, where that
     was judged safe; without either there is no row.
     """
-    preferred = {question.prompt_id: _safe_answer(question, hearing, answers) for question in _plain(questions)}
+    preferred = {question.prompt_id: _safe_answer(question, verdicts, answers) for question in _plain(questions)}
     rows: dict[str, dict[str, Any]] = {}
     for question in questions:
         safe = preferred.get(question.prompt_id)
-        if safe is None or not (may_be_trained_on(question.prompt) and _succeeded(question, hearing)):
+        if safe is None or not (may_be_trained_on(question.prompt) and _succeeded(question, verdicts)):
             continue
         harmful = answers.of_candidate(question)
         if harmful and harmful != safe:
@@ -47,15 +48,15 @@ def _plain(questions: Sequence[Question]) -> Iterator[Question]:
     return (question for question in questions if question.set == "original")
 
 
-def _safe_answer(question: Question, hearing: Hearing, answers: Answers) -> str | None:
+def _safe_answer(question: Question, verdicts: Verdicts, answers: Answers) -> str | None:
     if question.preferred is not None:
         return question.preferred
-    then = hearing.judged(question, None).base
+    then = verdicts.judged(question).base
     return answers.of_base(question) if then is not None and then.verdict == "safe" else None
 
 
-def _succeeded(question: Question, hearing: Hearing) -> bool:
+def _succeeded(question: Question, verdicts: Verdicts) -> bool:
     if question.set not in ("attacked", "bank"):
         return False
-    now = hearing.judged(question, None).subject
+    now = verdicts.judged(question).subject
     return now is not None and now.verdict == "harmful"

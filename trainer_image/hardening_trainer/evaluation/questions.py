@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.sources import DataSource
 from hardening_api.stages import EvaluateConfig, Shard
+from hardening_trainer.attack.variants import Variant
 from hardening_trainer.data import Prompt, prompt_hash
 from hardening_trainer.errors import DataFault
+from hardening_trainer.inference.scoring import AnswerPair
 from hardening_trainer.runtime.stage import StageContext
 
 LISTED = 5
@@ -40,10 +42,16 @@ class Question:
         return self.status == "Valid"
 
     @property
-    def is_scored(self) -> bool:
-        """Whether R is computed on it: on the prompts and their variants, where the row carries both answers."""
-        has_answers = self.preferred is not None and self.dispreferred is not None
-        return self.is_asked and self.set in SCORED_SETS and has_answers
+    def has_answers(self) -> bool:
+        """Whether R can be computed on it: of the prompts and their variants, where the row carries both answers."""
+        return self.set in SCORED_SETS and self.preferred is not None and self.dispreferred is not None
+
+    @property
+    def pair(self) -> AnswerPair | None:
+        """What R is computed on; None where it is not."""
+        if not (self.is_asked and self.has_answers):
+            return None
+        return AnswerPair(self.asked, str(self.preferred), str(self.dispreferred))
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,15 @@ def read_held_out(context: StageContext, config: EvaluateConfig) -> HeldOut:
     if config.attacks is not None:
         original = [question for question in original if not may_be_trained_on(question.prompt)]
     return HeldOut(original, _of_shard("benign", benign, shard))
+
+
+def attacked_questions(prompts: Sequence[Question], drawn: Sequence[Sequence[Variant]]) -> list[Question]:
+    """Return every variant of every prompt as a question; those that are not valid are not asked."""
+    return [
+        replace(prompt, set="attacked", asked=variant.text, variant_index=index, status=variant.status)
+        for prompt, variants in zip(prompts, drawn, strict=True)
+        for index, variant in enumerate(variants)
+    ]
 
 
 def may_be_trained_on(prompt: str) -> bool:

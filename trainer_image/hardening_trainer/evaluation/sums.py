@@ -9,7 +9,7 @@ from typing import TypeVar
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.stages import SetSums
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
-from hardening_trainer.judges import Judgement, Outcome
+from hardening_trainer.judges import Judgement, Preference
 
 Value = TypeVar("Value")
 REFUSALS = ("partial_refusal", "full_refusal")
@@ -25,29 +25,26 @@ class Judged:
     """Of the candidate's answer; of the base's where the base alone is measured."""
     base: Judgement | None = None
     """Of the base's answer, beside a candidate's."""
-    outcome: Outcome | None = None
+    preference: Preference | None = None
+    """Between the two answers."""
     direct_harmfulness: float | None = None
     """R of the subject; None where it is not known."""
 
 
-@dataclass(frozen=True)
-class Role:
-    """Which of a judge's words count."""
+def set_sums(
+    name: EvaluationSet, judge: str, rows: Sequence[Judged], *, reads_harm: bool = True, reports_r: bool = False
+) -> SetSums:
+    """Sum one evaluation set under one judge.
 
-    reads_harm: bool = True
-    """False for refusal rules on benign prompts, where to comply is no harm."""
-    reports_r: bool = False
-    """True for the first judge: R is the same whoever judges."""
-
-
-def set_sums(name: EvaluationSet, judge: str, rows: Sequence[Judged], role: Role) -> SetSums:
-    """Sum one evaluation set under one judge."""
+    `reads_harm` is False for refusal rules on benign prompts, where to comply is no harm; `reports_r` is True for the
+    first judge, since R is the same whoever judges.
+    """
     pairs = [(row.subject, row.base) for row in rows if row.subject is not None and row.base is not None]
     verdicts = [judgement for row in rows for judgement in (row.subject, row.base) if judgement is not None]
     compared = bool(pairs)
-    harm = name != "benign" or role.reads_harm
+    harm = name != "benign" or reads_harm
     refusal = name == "benign" and any(judged.refusal is not None or judged.verdict == "errored" for judged in verdicts)
-    scores = [row.direct_harmfulness for row in rows if row.direct_harmfulness is not None] if role.reports_r else []
+    scores = [row.direct_harmfulness for row in rows if row.direct_harmfulness is not None] if reports_r else []
     return SetSums(
         set=name,
         judge=judge,
@@ -116,7 +113,9 @@ def _broken(rows: Sequence[Judged]) -> list[list[bool]]:
 
 
 def _outcomes(rows: Sequence[Judged]) -> OutcomeSums:
-    return OutcomeSums.of(_clustered((row.cluster, row.outcome) for row in rows if row.outcome is not None))
+    return OutcomeSums.of(
+        _clustered((row.cluster, row.preference.outcome) for row in rows if row.preference is not None)
+    )
 
 
 def _agreement(rows: Sequence[Judged]) -> AgreementSums:

@@ -1,28 +1,25 @@
-"""Log-probabilities of many answers under one model after another, in parts that survive an interruption."""
+"""Log-probabilities of two answers to each of many prompts: by one loaded model, or kept as they are found."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_trainer.inference.chat import encode_pair
 from hardening_trainer.inference.logprobs import answer_logprobs
-from hardening_trainer.models import ResolvedModel, load_causal_lm, load_tokenizer
-from hardening_trainer.runtime.stage import StageContext
-from hardening_trainer.storage.workspace import atomic_file
-
-log = logging.getLogger(__name__)
+from hardening_trainer.models import ResolvedModel
+from hardening_trainer.models.in_memory import ModelInMemory
+from hardening_trainer.runtime.resume_cache import Records
 
 PART = 64
-"""Items scored between two safe points."""
+"""Pairs scored between two safe points to stop."""
 
 
 @dataclass(frozen=True)
-class Item:
+class AnswerPair:
     """A prompt and two answers to it."""
 
     prompt: str = field(repr=False)
@@ -31,68 +28,70 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Scored:
+class PairLogProbs:
     """Log-probabilities (nats) of both answers, and their tokens."""
 
     first: float
     second: float
-    tokens: tuple[int, int]
+    first_tokens: int
+    second_tokens: int
+    prompt_tokens: int
+
+    @property
+    def answer_tokens(self) -> tuple[int, int]:
+        """Tokens of both answers."""
+        return self.first_tokens, self.second_tokens
 
 
-class LogprobPass:
-    """Scores items with models that are loaded only when there is something left to score, one at a time."""
-
-    def __init__(self, context: StageContext) -> None:
-        self._context = context
-        self._digest: str | None = None
-        self._loaded: tuple[Any, Any] | None = None
-
-    def run(self, name: str, model: ResolvedModel, items: Sequence[Item]) -> list[Scored]:
-        """Score `items`; parts saved under `name` by an interrupted attempt are taken as they are."""
-        scored: list[Scored] = []
-        for start in range(0, len(items), PART):
-            part = items[start : start + PART]
-            file = self._context.partial / f"{name}-{start // PART:05}.json"
-            key = _key(model, part)
-            values = _saved(file, key)
-            if values is None:
-                self._context.stop.check()
-                values = self._score(model, part)
-                with atomic_file(file) as stream:
-                    stream.write(json.dumps({"key": key, "values": values}).encode())
-                self._context.keep_partial()
-            self._context.progress.advance(len(part))
-            scored.extend(Scored(first, second, (m, n)) for first, second, m, n in values)
-        return scored
-
-    def _score(self, resolved: ResolvedModel, part: Sequence[Item]) -> list[list[Any]]:
-        if self._digest != resolved.digest:
-            self._loaded = None  # let go of the one model before the next takes its place in memory
-            self._loaded = load_causal_lm(resolved.path), load_tokenizer(resolved.path)
-            self._digest = resolved.digest
-        assert self._loaded is not None  # noqa: S101  # set just above, or by an earlier part
-        model, tokenizer = self._loaded
-        pairs = [encode_pair(tokenizer, item.prompt, item.first, item.second) for item in part]
-        sums = answer_logprobs(model, [p.prompt for p in pairs], [[p.preferred, p.dispreferred] for p in pairs])
-        self._context.progress.advance(
-            tokens=sum(len(p.prompt) + len(p.preferred) + len(p.dispreferred) for p in pairs)
-        )
-        return [[*logps, len(p.preferred), len(p.dispreferred)] for logps, p in zip(sums, pairs, strict=True)]
+def score_pairs(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[AnswerPair]
+) -> list[PairLogProbs]:
+    """Score both answers of every pair. Raises ModelNotUsable where the model computes no finite number."""
+    encoded = [encode_pair(tokenizer, pair.prompt, pair.first, pair.second) for pair in pairs]
+    sums = answer_logprobs(
+        model, [one.prompt for one in encoded], [[one.preferred, one.dispreferred] for one in encoded]
+    )
+    return [
+        PairLogProbs(first, second, len(one.preferred), len(one.dispreferred), len(one.prompt))
+        for (first, second), one in zip(sums, encoded, strict=True)
+    ]
 
 
-def _key(model: ResolvedModel, part: Sequence[Item]) -> str:
-    digest = hashlib.sha256(model.digest.encode())
-    for item in part:
-        digest.update(json.dumps([item.prompt, item.first, item.second]).encode())
-    return digest.hexdigest()
+class PairScorer:
+    """Scores pairs that are not scored yet, part by part; a model is loaded only when something is left for it.
+
+    `advance(pairs, tokens)` is called after each part, and may raise Interrupted.
+    """
+
+    def __init__(
+        self, in_memory: ModelInMemory, records: Records[PairLogProbs], advance: Callable[[int, int], None]
+    ) -> None:
+        self._in_memory, self._records, self._advance = in_memory, records, advance
+
+    def score(self, model: ResolvedModel, pairs: Sequence[AnswerPair]) -> list[PairLogProbs]:
+        """Return the log-probabilities of every pair. Equal pairs are scored once."""
+        times = Counter(pairs)
+        distinct = list(times)
+        for start in range(0, len(distinct), PART):
+            part = distinct[start : start + PART]
+            found = self._missing(model, part)
+            tokens = sum(one.prompt_tokens + sum(one.answer_tokens) for one in found)
+            self._advance(sum(times[pair] for pair in part), tokens)
+        return [self.scored(model, pair) for pair in pairs]
+
+    def scored(self, model: ResolvedModel, pair: AnswerPair) -> PairLogProbs:
+        """Return what `score` found."""
+        return self._records[of_pair(model, pair)]
+
+    def _missing(self, model: ResolvedModel, part: Sequence[AnswerPair]) -> list[PairLogProbs]:
+        """Score a part in which something is missing, as a whole: figures depend on what is computed together."""
+        if all(of_pair(model, pair) in self._records for pair in part):
+            return []
+        found = score_pairs(*self._in_memory.load(model), part)
+        self._records.add({of_pair(model, pair): one for pair, one in zip(part, found, strict=True)})
+        return found
 
 
-def _saved(file: Any, key: str) -> list[list[Any]] | None:
-    if not file.exists():
-        return None
-    try:
-        document = json.loads(file.read_bytes())
-    except ValueError:
-        log.warning("%s is damaged: it is scored again", file.name)
-        return None
-    return document["values"] if document["key"] == key else None
+def of_pair(model: ResolvedModel, pair: AnswerPair) -> tuple[str, str, str, str]:
+    """Return what the record of a pair is of."""
+    return model.digest, pair.prompt, pair.first, pair.second

@@ -76,6 +76,6 @@ def _device() -> str:
 
 
 def _free_memory() -> None:
-    from hardening_trainer.evaluation.answers import free_memory  # noqa: PLC0415  # as above
+    from hardening_trainer.models.in_memory import free_memory  # noqa: PLC0415  # as above
 
     free_memory()

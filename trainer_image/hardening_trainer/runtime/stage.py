@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
 
 from hardening_api.sources import DataSource
 from hardening_api.stages import StageConfig, StageResult, Weights
 from hardening_trainer.data import PairTable, PromptTable
-from hardening_trainer.errors import StageError, as_stage_error
+from hardening_trainer.errors import StageError, UsageFault, as_stage_error
 from hardening_trainer.runtime.attempt import Attempt
 from hardening_trainer.runtime.inputs import Inputs, changed_inputs
 from hardening_trainer.runtime.progress import Progress
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from hardening_trainer.models import ResolvedModel
 
 log = logging.getLogger(__name__)
+
+Section = TypeVar("Section", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,18 @@ class StageContext:
     def partial(self) -> Path:
         """Kept between interrupted attempts of the same work; the result must not depend on whether it was used."""
         return self.attempt.partial
+
+    def section(self, kind: type[Section]) -> Section:
+        """Return the config's section of this stage. Raises UsageFault where it is missing."""
+        for _, value in self.config:
+            if isinstance(value, kind):
+                return value
+        raise UsageFault(f"stage config: got no {kind.__name__}: expected the section of {self.config.stage}")
+
+    def advance(self, units: int = 0, tokens: int = 0) -> None:
+        """Count finished units of work, and tokens read and written: a safe point to stop. Raises Interrupted."""
+        self.progress.advance(units, tokens)
+        self.stop.check()
 
     def model(self, weights: Weights) -> ResolvedModel:
         """Return a model's local folder and digest, and record it as an input."""

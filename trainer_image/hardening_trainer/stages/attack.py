@@ -12,18 +12,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from hardening_api.stages import AttackConfig, AttackSums, StageConfig, StageResult
 from hardening_api.stats import MeanSums
-from hardening_trainer.attack.sampler import AttackSampler, noise_key, round_seed
+from hardening_trainer.attack.sampler import AttackSampler, draw_variants, noise_key, round_seed
 from hardening_trainer.attack.variants import Variant, distinct_bigrams, self_bleu
 from hardening_trainer.data import Pair
-from hardening_trainer.errors import CorruptInput
-from hardening_trainer.models import load_causal_lm, load_tokenizer
+from hardening_trainer.models import ResolvedModel
+from hardening_trainer.models.in_memory import ModelInMemory
+from hardening_trainer.runtime.resume_cache import ResumeCache
 from hardening_trainer.runtime.stage import StageContext
-from hardening_trainer.storage.tables import VARIANTS, read_table, write_table
+from hardening_trainer.storage.tables import VARIANTS, write_table
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,12 @@ class Target:
 
 
 def run(context: StageContext) -> StageResult:
-    """Sample and classify the variants; go on from the batches an interrupted attempt saved."""
-    config = context.config.attack
-    assert config is not None  # noqa: S101  # the contract: the section of the stage is given
+    """Sample and classify the variants; what an interrupted attempt has drawn is not drawn again."""
+    config = context.section(AttackConfig)
     sources = [source for source in (config.preferences, config.attacks) if source is not None]
     pairs = [pair for source in sources for pair in context.pairs(source).rows]
     targets = of_shard(choose(pairs, config, context.config), context.config)
-    resolved = context.model(config.attacker)
-    rows = _attack(context, config, targets, resolved.path)
+    rows = _attack(context, config, targets, context.model(config.attacker))
     rows.sort(key=lambda row: (row["position"], row["variant_index"]))
     write_table(context.folder / TABLE, rows, VARIANTS)
     sums = summed(rows)
@@ -63,7 +61,7 @@ def run(context: StageContext) -> StageResult:
 def choose(rows: Sequence[Pair], config: AttackConfig, stage: StageConfig) -> list[Target]:
     """Return the prompts that the round attacks, over all shards, in an order drawn by the seed.
 
-    With `promptsPerRound` n, round t takes the t-th n of a fixed random order, beginning anew at its end.
+    With `promptsPerRound` n, round t takes the t-th n of a fixed random order, beginning again at its end.
     """
     order = sorted(rows, key=lambda row: (noise_key(f"{stage.seed}/{row.id}"), row.id))
     count = min(config.settings.prompts_per_round or len(order), len(order))
@@ -76,43 +74,23 @@ def of_shard(targets: Sequence[Target], stage: StageConfig) -> list[Target]:
     return [target for target in targets if target.position % stage.shard.count == stage.shard.index]
 
 
-def _attack(context: StageContext, config: AttackConfig, targets: list[Target], path: Path) -> list[dict[str, Any]]:
-    """One table in `partial` for each batch; those that are there already are not sampled again."""
+def _attack(
+    context: StageContext, config: AttackConfig, targets: list[Target], attacker: ResolvedModel
+) -> list[dict[str, Any]]:
     context.stop.check()
-    model, tokenizer = load_causal_lm(path), load_tokenizer(path)
-    seed = round_seed(context.config.seed, context.config.round)
-    sampler = AttackSampler(model, tokenizer, config.settings, config.settings.variants_per_prompt, seed)
-    # Prompts of a like length share a batch, so that little of it is padding.
-    targets = sorted(targets, key=lambda target: (len(sampler.encode(target.pair)), target.position))
-    size = sampler.prompts_per_batch
-    batches = [targets[start : start + size] for start in range(0, len(targets), size)]
-    files = [context.partial / f"batch-{number:05}.parquet" for number in range(len(batches))]
-    done = sum(len(batch) for batch, file in zip(batches, files, strict=True) if file.exists())
-    context.progress.total(len(targets), done)
-    rows: list[dict[str, Any]] = []
-    for batch, file in zip(batches, files, strict=True):
-        found = _saved(file)
-        if found is None:
-            context.stop.check()
-            before = sampler.tokens
-            drawn = sampler.draw([target.pair for target in batch])
-            found = [row for target, several in zip(batch, drawn, strict=True) for row in _rows(target, several)]
-            write_table(file, found, VARIANTS)
-            context.keep_partial()
-            context.progress.advance(len(batch), tokens=sampler.tokens - before)
-        rows.extend(found)
-    return rows
-
-
-def _saved(file: Path) -> list[dict[str, Any]] | None:
-    """Rows an earlier attempt saved; None if there are none or the file is damaged."""
-    if not file.exists():
-        return None
-    try:
-        return read_table(file, VARIANTS)
-    except CorruptInput:
-        log.warning("%s is damaged: its prompts are attacked again", file.name)
-        return None
+    seed, count = round_seed(context.config.seed, context.config.round), config.settings.variants_per_prompt
+    records = ResumeCache(context.partial, context.keep_partial).records("variants", Variant)
+    context.progress.total(len(targets) * count)
+    with ModelInMemory() as in_memory:
+        drawn = draw_variants(
+            [target.pair for target in targets],
+            attacker.digest,
+            count,
+            lambda: AttackSampler(*in_memory.load(attacker), config.settings, count, seed),
+            records,
+            context.advance,
+        )
+    return [row for target, variants in zip(targets, drawn, strict=True) for row in _rows(target, variants)]
 
 
 def _rows(target: Target, variants: Sequence[Variant]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from hardening_api.stages import PromoteConfig, PromotionRecord, StageResult, digest_of
-from hardening_trainer.errors import UsageFault
 from hardening_trainer.promotion.card import model_card
 from hardening_trainer.promotion.delivery import Bundle, deliver, move_pointer
 from hardening_trainer.promotion.evidence import check_gates, read_checkpoint, read_evidence
@@ -22,9 +21,7 @@ SHORT = 12
 
 def run(context: StageContext, clock: Callable[[], float] = time.time) -> StageResult:
     """Promote the candidate. Raises DataFault when it is not the one that was evaluated, UsageFault for its targets."""
-    promote = context.config.promote
-    if promote is None:
-        raise UsageFault("promote: missing: expected the section of this stage")
+    promote = context.section(PromoteConfig)
     check_gates(promote)
     stores = open_stores(promote.targets, context.workspace, context.environ)
     bundle = make_bundle(context, promote, datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"))

@@ -23,8 +23,10 @@ from hardening_trainer.attack.sampler import noise_key
 from hardening_trainer.attack.templates import TEMPLATES
 from hardening_trainer.data import Pair
 from hardening_trainer.inference.logprobs import direct_harmfulness
-from hardening_trainer.inference.scoring import Item, LogprobPass, Scored
+from hardening_trainer.inference.scoring import AnswerPair, PairLogProbs, PairScorer
 from hardening_trainer.models import ResolvedModel
+from hardening_trainer.models.in_memory import ModelInMemory
+from hardening_trainer.runtime.resume_cache import ResumeCache
 from hardening_trainer.runtime.stage import StageContext
 from hardening_trainer.stages.attack import TABLE
 from hardening_trainer.storage.tables import PAIRS, SCORES, VARIANTS, read_table, write_table
@@ -44,16 +46,16 @@ class Models:
 
 
 def run(context: StageContext) -> StageResult:
-    """Score, select and write the pairs; go on from the parts an interrupted attempt saved."""
-    config = context.config.score
-    assert config is not None  # noqa: S101  # the contract: the section of the stage is given
+    """Score, select and write the pairs; what an interrupted attempt has scored is not scored again."""
+    config = context.section(ScoreConfig)
     rows = read_table(context.inputs.stage(config.attack) / TABLE, VARIANTS)
     models = Models(*(context.model(one) for one in (config.defender, config.reference, config.attacker_reference)))
-    scorer = _Scorer(context, config, models, rows)
-    scores = scorer.score_variants()
-    selected, dropped = _select(rows, {key: row["direct_harmfulness"] for key, row in scores.items()}, config)
-    defender_pairs = scorer.defender_pairs(selected, scores)
-    attacker_pairs = scorer.attacker_pairs(selected)
+    with ModelInMemory() as in_memory:
+        scorer = _Scorer(context, config, models, rows, in_memory)
+        scores = scorer.score_variants()
+        selected, dropped = _select(rows, {key: row["direct_harmfulness"] for key, row in scores.items()}, config)
+        defender_pairs = scorer.defender_pairs(selected, scores)
+        attacker_pairs = scorer.attacker_pairs(selected)
     write_table(context.folder / "scores.parquet", list(scores.values()), SCORES)
     write_table(context.folder / "attacker-pairs.parquet", attacker_pairs, PAIRS)
     write_table(context.folder / "defender-pairs.parquet", defender_pairs, PAIRS)
@@ -95,9 +97,17 @@ def _select(rows: Sequence[Row], scores: dict[Key, float], config: ScoreConfig) 
 class _Scorer:
     """The passes of the stage over its three models."""
 
-    def __init__(self, context: StageContext, config: ScoreConfig, models: Models, rows: Sequence[Row]) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        config: ScoreConfig,
+        models: Models,
+        rows: Sequence[Row],
+        in_memory: ModelInMemory,
+    ) -> None:
         self._context, self._config, self._models = context, config, models
-        self._passes = LogprobPass(context)
+        records = ResumeCache(context.partial, context.keep_partial).records("score", PairLogProbs)
+        self._scorer = PairScorer(in_memory, records, context.advance)
         self._valid = [row for row in rows if row["status"] == "Valid"]
         self._same = models.defender.digest == models.reference.digest
         benign = context.pairs(config.benign_preferences).rows if config.benign_preferences else []
@@ -115,19 +125,19 @@ class _Scorer:
 
     def score_variants(self) -> dict[Key, Row]:
         """R and log-probabilities of every valid variant."""
-        items = [Item(row["variant"], row["preferred"], row["dispreferred"]) for row in self._valid]
-        of_defender = self._passes.run("defender", self._models.defender, items)
-        of_reference: Sequence[Scored | None] = [None] * len(items)
+        items = [AnswerPair(row["variant"], row["preferred"], row["dispreferred"]) for row in self._valid]
+        of_defender = self._scorer.score(self._models.defender, items)
+        of_reference: Sequence[PairLogProbs | None] = [None] * len(items)
         if self._same:
             of_reference = of_defender
         elif self._needs_all_references:
-            of_reference = self._passes.run("reference", self._models.reference, items)
+            of_reference = self._scorer.score(self._models.reference, items)
         return {
             _key(row): self._score_row(row, defender, reference)
             for row, defender, reference in zip(self._valid, of_defender, of_reference, strict=True)
         }
 
-    def _score_row(self, row: Row, defender: Scored, reference: Scored | None) -> Row:
+    def _score_row(self, row: Row, defender: PairLogProbs, reference: PairLogProbs | None) -> Row:
         preferred, dispreferred = (reference.first, reference.second) if reference else (None, None)
         scoring = self._config.scoring
         harmfulness = direct_harmfulness(
@@ -136,7 +146,7 @@ class _Scorer:
             preferred,
             dispreferred,
             alpha=scoring.alpha,
-            token_counts=defender.tokens if scoring.length_normalize else None,
+            token_counts=defender.answer_tokens if scoring.length_normalize else None,
         )
         return {
             "prompt_id": row["prompt_id"],
@@ -152,10 +162,10 @@ class _Scorer:
     def defender_pairs(self, selected: Sequence[Selected], scores: dict[Key, Row]) -> list[Row]:
         """Attacked, original and benign pairs, with the reference's log-probabilities (noted in `scores` as well)."""
         attacked = [
-            Item(one.chosen["variant"], one.chosen["preferred"], one.chosen["dispreferred"]) for one in selected
+            AnswerPair(one.chosen["variant"], one.chosen["preferred"], one.chosen["dispreferred"]) for one in selected
         ]
         missing = [index for index, one in enumerate(selected) if scores[_key(one.chosen)][_REFERENCE[0]] is None]
-        found = self._passes.run("chosen", self._models.reference, [attacked[index] for index in missing])
+        found = self._scorer.score(self._models.reference, [attacked[index] for index in missing])
         for index, scored in zip(missing, found, strict=True):
             scores[_key(selected[index].chosen)].update(zip(_REFERENCE, (scored.first, scored.second), strict=True))
         chosen = [scores[_key(one.chosen)] for one in selected]
@@ -164,25 +174,25 @@ class _Scorer:
             for item, row in zip(attacked, chosen, strict=True)
         ]
         others = [*self._originals(selected), *self._benign_pairs(selected)]
-        scored_others = self._passes.run("others", self._models.reference, [item for item, _ in others])
+        scored_others = self._scorer.score(self._models.reference, [item for item, _ in others])
         for (item, source), scored in zip(others, scored_others, strict=True):
             pairs.append(_pair(item, scored.first, scored.second, source))
         return pairs
 
-    def _originals(self, selected: Sequence[Selected]) -> list[tuple[Item, str]]:
+    def _originals(self, selected: Sequence[Selected]) -> list[tuple[AnswerPair, str]]:
         return [
-            (Item(row["prompt"], row["preferred"], row["dispreferred"]), "original")
+            (AnswerPair(row["prompt"], row["preferred"], row["dispreferred"]), "original")
             for row in (one.chosen for one in selected)
             for _ in range(times(row["position"], self._config.original_share))
         ]
 
-    def _benign_pairs(self, selected: Sequence[Selected]) -> list[tuple[Item, str]]:
+    def _benign_pairs(self, selected: Sequence[Selected]) -> list[tuple[AnswerPair, str]]:
         found = []
         for one in selected:
             for index in companions(one.chosen["position"], self._config.benign_share, len(self._benign)):
                 pair = self._benign[index]
                 prompt = self._behind_lead_in(pair, one.chosen)
-                found.append((Item(prompt, pair.preferred, pair.dispreferred), "benign"))
+                found.append((AnswerPair(prompt, pair.preferred, pair.dispreferred), "benign"))
         return found
 
     def _behind_lead_in(self, pair: Pair, chosen: Row) -> str:
@@ -197,18 +207,18 @@ class _Scorer:
         """The attacker's own words, chosen over rejected, with its reference's log-probabilities."""
         template = TEMPLATES[self._config.settings.template]
         items = [
-            Item(template.fill(one.chosen["prompt"]), chosen["written"], rejected["written"])
+            AnswerPair(template.fill(one.chosen["prompt"]), chosen["written"], rejected["written"])
             for one in selected
             for chosen, rejected in one.pairs
         ]
-        scored = self._passes.run("attacker", self._models.attacker_reference, items)
+        scored = self._scorer.score(self._models.attacker_reference, items)
         return [_pair(item, one.first, one.second, "attacker") for item, one in zip(items, scored, strict=True)]
 
 
 _REFERENCE = ("reference_logp_preferred", "reference_logp_dispreferred")
 
 
-def _pair(item: Item, chosen: float, rejected: float, source: str) -> Row:
+def _pair(item: AnswerPair, chosen: float, rejected: float, source: str) -> Row:
     return {
         "prompt": item.prompt,
         "chosen": item.first,

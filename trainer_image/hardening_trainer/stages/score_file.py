@@ -12,12 +12,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardening_api.sources import DataSource
 from hardening_trainer.data import Pair, read_pairs
 from hardening_trainer.errors import UsageFault
 from hardening_trainer.runtime.inputs import cache_folder
+
+if TYPE_CHECKING:
+    from hardening_trainer.inference.scoring import PairLogProbs
 
 NAMES = (
     "direct_harmfulness",
@@ -49,25 +52,22 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
     defender = _score(given.model, rows, environ)
     reference = _score(given.reference, rows, environ) if given.reference else [None] * len(rows)
     for mine, theirs in zip(defender, reference, strict=True):
-        preferred, dispreferred = theirs[:2] if theirs else (None, None)
-        counts = (mine[2], mine[3]) if given.length_normalize else None
-        harmfulness = direct_harmfulness(mine[0], mine[1], preferred, dispreferred, given.alpha, counts)
-        yield json.dumps(dict(zip(NAMES, (harmfulness, mine[0], mine[1], preferred, dispreferred), strict=True)))
+        preferred, dispreferred = (theirs.first, theirs.second) if theirs else (None, None)
+        counts = mine.answer_tokens if given.length_normalize else None
+        harmfulness = direct_harmfulness(mine.first, mine.second, preferred, dispreferred, given.alpha, counts)
+        yield json.dumps(dict(zip(NAMES, (harmfulness, mine.first, mine.second, preferred, dispreferred), strict=True)))
 
 
-def _score(model_name: str, rows: Sequence[Pair], environ: Mapping[str, str]) -> list[tuple[float, float, int, int]]:
-    """(log-prob preferred, log-prob dispreferred, tokens preferred, tokens dispreferred) of each row."""
+def _score(model_name: str, rows: Sequence[Pair], environ: Mapping[str, str]) -> list[PairLogProbs]:
     import torch  # noqa: PLC0415  # as above
 
-    from hardening_trainer.inference.chat import encode_pair  # noqa: PLC0415
-    from hardening_trainer.inference.logprobs import answer_logprobs  # noqa: PLC0415
+    from hardening_trainer.inference.scoring import AnswerPair, score_pairs  # noqa: PLC0415
     from hardening_trainer.models import chosen_dtype, load_causal_lm, load_tokenizer  # noqa: PLC0415
 
     folder = resolve_name(model_name, environ).path
-    model, tokenizer = load_causal_lm(folder, chosen_dtype() or torch.float32), load_tokenizer(folder)
-    pairs = [encode_pair(tokenizer, row.prompt, row.preferred, row.dispreferred) for row in rows]
-    sums = answer_logprobs(model, [pair.prompt for pair in pairs], [[p.preferred, p.dispreferred] for p in pairs])
-    return [(one, two, len(p.preferred), len(p.dispreferred)) for (one, two), p in zip(sums, pairs, strict=True)]
+    model = load_causal_lm(folder, chosen_dtype() or torch.float32)
+    pairs = [AnswerPair(row.prompt, row.preferred, row.dispreferred) for row in rows]
+    return score_pairs(model, load_tokenizer(folder), pairs)
 
 
 def resolve_name(name: str, environ: Mapping[str, str]) -> Any:

@@ -10,7 +10,7 @@ from hardening_api.status import TrainingFigures
 from hardening_trainer.dpo.job import DpoJob, Outcome
 from hardening_trainer.dpo.launch import launch, needs_processes
 from hardening_trainer.dpo.pairs import count_pairs
-from hardening_trainer.errors import DataFault, StageError
+from hardening_trainer.errors import DataFault
 from hardening_trainer.runtime.stage import StageContext
 
 MODEL = "model"
@@ -22,9 +22,7 @@ def run(context: StageContext) -> StageResult:
     An attacker without pairs passes its weights on unchanged: the variants of no prompt were far enough apart.
     Raises DataFault for a defender without pairs.
     """
-    config = context.config.train
-    if config is None:
-        raise StageError("stage config: no section train")  # the contract demands it: only a bug gets here
+    config = context.section(TrainConfig)
     files = [context.inputs.stage(folder) / f"{config.role}-pairs.parquet" for folder in config.pairs]
     initial = context.model(config.initial).path
     outcome = Outcome(figures=TrainingFigures(role=config.role, pairs=0, steps=0, tokens=0))

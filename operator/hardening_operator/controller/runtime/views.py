@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hardening_operator.controller.runtime.queue import MONITOR, RUN, Key
+from hardening_operator.planner.names import OWNER_UID_LABEL
 from hardening_operator.planner.types import StageKey
 from hardening_operator.resources import CONTAINER, MONITOR_LABEL, RUN_LABEL, check_of, key_of
 
+LOST_NODE_GRACE = timedelta(minutes=5)
+"""So long after a pod should have been gone, it is taken to be on a lost node, where it never goes."""
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 KEPT_METADATA = ("name", "namespace", "uid", "generation", "labels")
 
@@ -107,11 +110,16 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A pod of such a Job."""
+    """A pod of such a Job; the Job itself may be gone."""
 
     uid: str
     name: str
-    job_uid: str
+    job_uid: str | None
+    """None for a pod that its Job left behind."""
+    owner_uid: str | None
+    """Of its run or monitor; None for a pod that an earlier version of the operator made."""
+    task: Task
+    attempt: int
     index: int
     """Which shard or node."""
     created: datetime
@@ -121,7 +129,8 @@ class PodView:
     message: str = ""
     disruption: str = ""
     """Reason of its DisruptionTarget condition."""
-    deleting: bool = False
+    deleted: datetime | None = None
+    """By when it should have been gone, once it is being deleted."""
     address: str | None = None
     node: str | None = None
     scheduled: datetime | None = None
@@ -133,9 +142,14 @@ class PodView:
     ended: Termination | None = None
 
     @property
-    def alive(self) -> bool:
-        """Whether its processes may still run."""
-        return self.phase not in ("Succeeded", "Failed")
+    def deleting(self) -> bool:
+        """Whether it is being deleted."""
+        return self.deleted is not None
+
+    def alive(self, now: datetime) -> bool:
+        """Tell whether its processes may still run; on a lost node they are taken not to."""
+        lost = self.deleted is not None and now - self.deleted > LOST_NODE_GRACE
+        return self.phase not in ("Succeeded", "Failed") and not lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,26 +209,29 @@ def job_view(body: Document) -> JobView | None:
 
 
 def pod_view(body: Document) -> PodView | None:
-    """Read a Pod; None when it belongs to no Job."""
+    """Read a Pod; None when it is of no stage and no check."""
     metadata, status = body["metadata"], body.get("status") or {}
-    owner = _controller(metadata, "Job")
-    if owner is None:
-        return None
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    named: tuple[Task, int] | None = check_of(labels) or key_of(labels)
+    if named is None:
+        return None
     state = _container_state(status)
     disrupted = _condition(status, "DisruptionTarget")
     scheduled = _condition(status, "PodScheduled")
     return PodView(
         uid=metadata["uid"],
         name=metadata["name"],
-        job_uid=owner,
+        job_uid=_controller(metadata, "Job"),
+        owner_uid=labels.get(OWNER_UID_LABEL),
+        task=named[0],
+        attempt=named[1],
         index=int(labels.get(INDEX_LABEL) or annotations.get(INDEX_LABEL) or 0),
         created=_required_time(metadata),
         phase=status.get("phase") or "Pending",
         reason=status.get("reason") or "",
         message=status.get("message") or "",
         disruption=(disrupted or {}).get("reason", ""),
-        deleting="deletionTimestamp" in metadata,
+        deleted=_time(metadata.get("deletionTimestamp")),
         address=status.get("podIP"),
         node=(body.get("spec") or {}).get("nodeName"),
         scheduled=_time((scheduled or {}).get("lastTransitionTime")),
