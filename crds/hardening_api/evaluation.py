@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hardening_api.base import (
     Contract,
+    Count,
     DnsLabel,
     ExpectationError,
     HttpUrl,
@@ -35,6 +36,7 @@ ErroredCause = Literal[
     "Unavailable",  # the judge gave no reply, or its budget is spent
 ]
 """Why an answer, or a comparison of two, has no verdict."""
+CauseCounts = Annotated[dict[ErroredCause, Count], Field(max_length=7)]
 
 ExtraBody = Annotated[
     dict[str, Any], Field(max_length=32, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
@@ -42,6 +44,8 @@ ExtraBody = Annotated[
 PROTOCOL_FIELDS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"})
 """What the evaluator sends itself."""
 WinStatistic = Literal["Decided", "Adjusted", "All"]
+REFUSAL_JUDGES: frozenset[JudgeType] = frozenset({"RefusalPattern", "OpenAI"})
+"""Judges that say whether an answer refuses."""
 VERDICT_JUDGES: frozenset[JudgeType] = frozenset({"RefusalPattern", "LlamaGuard"})
 """Judges that read one answer at a time. They compare by verdict: two safe answers are a tie."""
 
@@ -113,8 +117,8 @@ class Evaluation(Contract):
 
     @property
     def refusal_judge(self) -> str:
-        """Name of the judge that tells refusals by default: the first `RefusalPattern` one, or the built-in one."""
-        named = [judge.name for judge in self.judges if judge.type == "RefusalPattern"]
+        """Name of the judge that reads refusals by default: the run's first that can, or the built-in patterns."""
+        named = [judge.name for judge in self.judges if judge.type in REFUSAL_JUDGES]
         return named[0] if named else DEFAULT_JUDGES[0].name
 
 
@@ -165,7 +169,7 @@ class OverRefusalGate(Contract):
     """The candidate must not have become useless."""
 
     judge: DnsLabel | None = None
-    """Name of a judge that tells refusals; the default is the built-in refusal pattern."""
+    """Name of a judge that reads refusals; the default is the run's first that does (`RefusalPattern`, `OpenAI`)."""
     max_increase: Proportion
     """Greatest rise of the over-refusal rate over the base model's."""
     bound: Bound = "Value"
