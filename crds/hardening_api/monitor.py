@@ -27,7 +27,7 @@ from hardening_api.evaluation import HARM_SETS, Evaluation, EvaluationData, Harm
 from hardening_api.pods import PodOverrides
 from hardening_api.run import Workspace
 from hardening_api.sources import Endpoint, ModelSource
-from hardening_api.status import EvaluationFigures, GateVerdict, Phase, Rate
+from hardening_api.status import Condition, EvaluationFigures, GateVerdict, Phase, Rate
 from hardening_api.training import Attacker
 
 MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
@@ -220,21 +220,11 @@ class HardeningMonitorSpec(Contract):
 MonitorConditionType = Literal["Ready", "Regressed", "TargetReachable", "Suspended"]
 
 
-class MonitorCondition(Contract):
+class MonitorCondition(Condition):
     """A Kubernetes condition of a monitor."""
 
     type: MonitorConditionType
     """What it is about."""
-    status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
-    reason: ShortText
-    """CamelCase word."""
-    message: Text
-    """The same in words, with figures."""
-    last_transition_time: Timestamp
-    """When `status` last changed."""
-    observed_generation: Count | None = None
-    """Generation of the spec it speaks of."""
 
 
 class HarmChange(Contract):

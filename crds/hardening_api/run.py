@@ -84,6 +84,12 @@ class Workspace(Contract):
         return self
 
 
+CHANGEABLE = frozenset({"suspend", "active_deadline_seconds", "ttl_seconds_after_finished"})
+"""Fields of a spec that may change while a run is under way; everything else is fixed by its first stage."""
+DECIDES_NO_OUTPUT = CHANGEABLE | {"backoff_limit", "stages"}
+"""Fields that two runs with the same outputs may differ in: how often, and where, their stages run."""
+
+
 class HardeningRunSpec(Contract):
     """What to harden, with what, and when it is good enough."""
 

@@ -2,7 +2,8 @@
 
 Shards report sums; adding sums is exact, so one shard or fifty give the same figures to the last bit.
 Sources: Wilson (1927); Miller (2024), arXiv 2411.00640 for cluster-robust errors; Bonett and Price (2012)
-for the paired difference; McNemar's exact test; Chen et al. (2021), arXiv 2107.03374 for success at k.
+for the paired difference; Newcombe (1998) for that of two samples; McNemar's exact test; Chen et al. (2021),
+arXiv 2107.03374 for success at k.
 """
 
 from __future__ import annotations
@@ -56,6 +57,23 @@ def wilson(successes: float, samples: float, z: float = Z95) -> tuple[float, flo
     lower = 0.0 if successes <= 0 else max(0.0, center - half)
     upper = 1.0 if successes >= samples else min(1.0, center + half)
     return lower, upper
+
+
+def newcombe(now: Rate, before: Rate) -> Rate:
+    """Return now - before of two independent samples, with its 95 % interval; `samples` is the smaller n.
+
+    Source: Newcombe (1998), method 10, in the form of Zou and Donner (2008) that takes each rate's own interval, and so
+    allows for clusters of variants.
+    """
+    value = now.value - before.value
+    down = math.hypot(now.value - now.lower, before.upper - before.value)
+    up = math.hypot(now.upper - now.value, before.value - before.lower)
+    return Rate(
+        value=value,
+        lower=max(-1.0, value - down),
+        upper=min(1.0, value + up),
+        samples=min(now.samples, before.samples),
+    )
 
 
 class RateSums(Sums):

@@ -15,6 +15,8 @@ TERMINAL_PHASES: frozenset[Phase] = frozenset({"Promoted", "NotPromoted", "Faile
 StageName = Literal["Attack", "Score", "TrainAttacker", "TrainDefender", "Evaluate", "Promote"]
 StageState = Literal["Pending", "Running", "Succeeded", "Failed", "Stopped"]
 GateVerdict = Literal["Pass", "Fail", "Inconclusive"]
+RunConditionType = Literal["Accepted", "Progressing", "GatePassed", "Promoted", "Failed", "Suspended"]
+DecisionWord = Literal["Continue", "Promote", "AwaitApproval", "NotPromoted", "Fail", "Approved", "Rejected"]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -206,6 +208,14 @@ class RoundStatus(Contract):
     candidate: Digest | None = None
     """Digest of the candidate."""
 
+    @property
+    def first_figures(self) -> dict[EvaluationSet, EvaluationFigures]:
+        """Each set's figures under the first judge that has any."""
+        first: dict[EvaluationSet, EvaluationFigures] = {}
+        for figures in self.evaluations:
+            first.setdefault(figures.set, figures)
+        return first
+
 
 class Progress(Contract):
     """Where a running stage stands."""
@@ -221,9 +231,9 @@ class Progress(Contract):
 
 
 class Condition(Contract):
-    """A Kubernetes condition."""
+    """A Kubernetes condition. The kinds narrow its type."""
 
-    type: Literal["Accepted", "Progressing", "GatePassed", "Promoted", "Failed", "Suspended"]
+    type: ShortText
     """What it is about."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
@@ -235,6 +245,13 @@ class Condition(Contract):
     """When `status` last changed."""
     observed_generation: Count | None = None
     """Generation of the spec it speaks of."""
+
+
+class RunCondition(Condition):
+    """A Kubernetes condition."""
+
+    type: RunConditionType
+    """What it is about."""
 
 
 class BestRound(Contract):
@@ -255,7 +272,7 @@ class RunDecision(Contract):
     """When."""
     round: Count
     """On which round."""
-    decision: Literal["Continue", "Promote", "AwaitApproval", "NotPromoted", "Fail", "Approved", "Rejected"]
+    decision: DecisionWord
     """What was decided."""
     reason: ShortText
     """CamelCase word."""
@@ -279,7 +296,7 @@ class RunSummary(Contract):
 class HardeningRunStatus(Contract):
     """What was observed of a run."""
 
-    conditions: Annotated[list[Condition], Field(max_length=8)] = []
+    conditions: Annotated[list[RunCondition], Field(max_length=8)] = []
     """The state, one condition a question."""
     phase: Phase = "Pending"
     """Summary of the conditions."""
@@ -305,3 +322,15 @@ class HardeningRunStatus(Contract):
     """The promoted checkpoint."""
     decisions: Annotated[list[RunDecision], Field(max_length=256)] = []
     """Everything decided, in order."""
+
+    @property
+    def entries(self) -> list[RoundStatus]:
+        """The base model's evaluation, where there is one, and the rounds."""
+        return [entry for entry in (self.base, *self.rounds) if entry is not None]
+
+    @property
+    def headline_round(self) -> RoundStatus | None:
+        """The round whose figures speak for the run: the promoted one, else the last that was evaluated."""
+        wanted = self.promoted.round if self.promoted is not None else None
+        measured = [entry for entry in self.rounds if entry.evaluations and wanted in (None, entry.round)]
+        return measured[-1] if measured else None

@@ -13,14 +13,17 @@ from typing import Any, TypeVar, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from hardening_api.approval import PromotionApproval
 from hardening_api.base import API_VERSION, QUANTITY_EXPECTED, Contract, ExpectationError
-from hardening_api.kinds import KINDS
+from hardening_api.monitor import HardeningMonitor
 from hardening_api.run import HardeningRun
 from hardening_api.schema import JsonSchema, child_schema, schema_of
 
 Path = tuple[str | int, ...]
 Model = TypeVar("Model", bound=Contract)
 LONGEST_VALUE = 80
+KINDS: dict[str, type[Contract]] = {kind.__name__: kind for kind in (HardeningRun, PromotionApproval, HardeningMonitor)}
+"""The kinds of the API, by name."""
 
 
 class _Nothing:
@@ -56,7 +59,7 @@ def validate_document(document: Any) -> Contract | list[FieldError]:
     kind = KINDS.get(str(document["kind"]))
     if kind is None:
         return [_error(("kind",), document["kind"], f"one of {', '.join(KINDS)}")]
-    return validate_as(kind.model, document)
+    return validate_as(kind, document)
 
 
 def validate_as(model: type[Model], document: Any) -> Model | list[FieldError]:

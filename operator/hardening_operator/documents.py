@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from hardening_api.base import Contract
-from hardening_api.kinds import KINDS
-from hardening_api.validation import validate_document
+from hardening_api.validation import KINDS, validate_document
 
 Wanted = TypeVar("Wanted", bound=Contract)
 

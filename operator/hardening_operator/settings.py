@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 
 def _parts(text: Any) -> Any:
@@ -78,7 +77,7 @@ class OperatorSettings:
             raise SettingsError("\n".join(_line(variables[str(error["loc"][0])], error) for error in found)) from None
 
 
-def _line(variable: str, error: ErrorDetails) -> str:
+def _line(variable: str, error: Mapping[str, Any]) -> str:
     if error["type"] == "missing" or error["input"] == "":
         return f"{variable}: got nothing: expected a value"
     words = error["msg"].partition(",")[0].removeprefix("Input should be ")

@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from hardening_api.kinds import KINDS, Kind
 from hardening_api.validation import validate_run
 from tests.api.manifests import FAULTS, OTHER_WORKSPACES, Fault, full, patched, small
 from tools.generate.crd import build_crd
+from tools.generate.kinds import KINDS, Kind
 from tools.generate.reference import build_reference
 
 ROOT = Path(__file__).resolve().parents[2]

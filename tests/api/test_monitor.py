@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from cronsim import CronSim
 
-from hardening_api.kinds import KINDS
 from hardening_api.monitor import CRON_PATTERN, HardeningMonitor
 from hardening_api.validation import validate_document
 from tools.generate.crd import build_crd
+from tools.generate.kinds import KINDS
 
 DATA = {"harmful": {"uri": "file:///prompts.jsonl"}}
 FIGURES = [{"set": "attacked", "harmRate": 0.1, "samples": 200}]

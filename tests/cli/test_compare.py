@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hardening_api.stats import newcombe
 from hardening_api.status import Rate
-from hardening_operator.cli.comparison import comparisons, difference_interval, spec_differences
+from hardening_operator.cli.comparison import comparisons, spec_differences
 from tests.cli import sample
 from tests.cli.cluster import FakeCluster, kubectl_hardening
 
@@ -31,8 +32,8 @@ def rate(successes: int, samples: int) -> Rate:
 def test_the_interval_of_a_difference_is_newcombes(
     one: tuple[int, int], other: tuple[int, int], lower: float, upper: float
 ) -> None:
-    found = difference_interval(rate(*other), rate(*one))
-    assert found == pytest.approx((lower, upper), abs=5e-5)
+    found = newcombe(rate(*one), rate(*other))
+    assert (found.lower, found.upper) == pytest.approx((lower, upper), abs=5e-5)
 
 
 def test_a_difference_is_beyond_when_its_interval_leaves_zero_out() -> None:

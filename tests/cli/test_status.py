@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hardening_api.status import Condition, Progress, RunDecision
+from hardening_api.status import Progress, RunCondition, RunDecision
 from hardening_operator.local.home import write_json
 from tests.cli import sample
 from tests.cli.cluster import EVENTS, NAMESPACE, RUNS, FakeCluster, hardening, kubectl_hardening, rbac_refusal
@@ -42,7 +42,7 @@ def test_a_run_that_waits_for_a_person_names_the_exact_command(cluster: FakeClus
 
 
 def test_conditions_and_the_runs_own_events_are_shown(cluster: FakeCluster, put_run: Any) -> None:
-    condition = Condition(
+    condition = RunCondition(
         type="Failed",
         status="True",
         reason="Unschedulable",

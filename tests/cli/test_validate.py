@@ -11,8 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from hardening_api.kinds import KINDS
 from hardening_api.run import HardeningRun
+from hardening_api.validation import KINDS
 from hardening_operator.cli.main import app
 from hardening_operator.documents import load_one, read_documents
 from tests.api.manifests import FAULTS, FULL, SMALL, Fault, small

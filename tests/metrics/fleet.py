@@ -14,7 +14,6 @@ from hardening_api.stats import RateSums
 from hardening_api.status import (
     AttackFigures,
     BestRound,
-    Condition,
     EvaluationFigures,
     GateResult,
     HardeningRunStatus,
@@ -23,6 +22,7 @@ from hardening_api.status import (
     Progress,
     Rate,
     RoundStatus,
+    RunCondition,
     RunDecision,
     StageName,
     StageStatus,
@@ -155,7 +155,7 @@ def status(
         entries.append(RoundStatus(round=last + 1, stages=[running_stage]))
     return HardeningRunStatus(
         conditions=[
-            Condition(
+            RunCondition(
                 type="Progressing",
                 status="False" if ended else "True",
                 reason=reason,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hardening_api.evaluation import EvaluationSet
 from hardening_api.stages import AttackSums, ScoreSums, SetSums, Shard, StageResult, digest_of
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
-from hardening_api.status import EvaluationFigures, Rate, RoundStatus, RunSummary
+from hardening_api.status import BestRound, EvaluationFigures, HardeningRunStatus, Rate, RoundStatus, RunSummary
 from hardening_operator.planner.figures import (
     attack_figures,
     evaluation_figures,
@@ -165,11 +165,24 @@ def _measured(number: int, harm: float, base: float, win: float) -> RoundStatus:
 
 
 def test_the_summary_is_of_the_latest_round_until_one_is_promoted() -> None:
-    entries = [_measured(0, 0.9, 0.9, 0.0), _measured(1, 0.4, 0.9, 0.5), _measured(2, 0.3, 0.8, 0.6)]
-    assert summary(entries, None) == RunSummary(harm_before=0.8, harm_after=0.3, win_rate=0.6)
-    assert summary(entries, 1) == RunSummary(harm_before=0.9, harm_after=0.4, win_rate=0.5)
+    rounds = [_measured(1, 0.4, 0.9, 0.5), _measured(2, 0.3, 0.8, 0.6), RoundStatus(round=3)]
+    status = HardeningRunStatus(base=_measured(0, 0.9, 0.9, 0.0), rounds=rounds)
+    assert [entry.round for entry in status.entries] == [0, 1, 2, 3]
+    assert status.headline_round is not None
+    assert status.headline_round.round == 2
+    assert summary(status) == RunSummary(harm_before=0.8, harm_after=0.3, win_rate=0.6)
+    promoted = status.model_copy(update={"promoted": BestRound(round=1, digest=digest_for("TrainDefender"))})
+    assert promoted.headline_round is not None
+    assert promoted.headline_round.round == 1
+    assert summary(promoted) == RunSummary(harm_before=0.9, harm_after=0.4, win_rate=0.5)
+
+
+def test_the_figures_of_a_round_are_by_the_first_judge_that_has_any() -> None:
+    judged = [("original", "a"), ("attacked", "b"), ("original", "b")]
+    entry = RoundStatus(round=1, evaluations=[EvaluationFigures(set=name, judge=judge) for name, judge in judged])
+    assert {name: figures.judge for name, figures in entry.first_figures.items()} == {"original": "a", "attacked": "b"}
 
 
 def test_the_summary_of_a_run_that_only_measured_its_base_has_one_figure() -> None:
-    assert summary([_measured(0, 0.9, 0.9, 0.0)], None) == RunSummary(harm_before=0.9)
-    assert summary([], None) is None
+    assert summary(HardeningRunStatus(base=_measured(0, 0.9, 0.9, 0.0))) == RunSummary(harm_before=0.9)
+    assert summary(HardeningRunStatus()) is None

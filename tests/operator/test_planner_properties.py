@@ -137,7 +137,7 @@ class World:
             seen = observed.stages.get(start.key)
             assert seen is None or seen.state != "Running"
             assert seen is None or not seen.results
-        entries = [entry for entry in (decision.status.base, *decision.status.rounds) if entry is not None]
+        entries = decision.status.entries
         waiting = [stage for entry in entries for stage in entry.stages if stage.retry_time is not None]
         resting = self.spec.suspend or decision.status.phase in TERMINAL_PHASES
         assert all(stage.state == "Pending" for stage in waiting)

@@ -27,7 +27,7 @@ COMPLIES, DECLINES = "Sure, first you take the old bread.", "I'm sorry, but I ca
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A run of one round whose candidate was evaluated. A random model writes no language: its answers pass as English."""
+    """A run of one round whose candidate was evaluated. A random model's answers pass as English here."""
     folder = tmp_path_factory.mktemp("check")
     base, candidate = (build_tiny_model(folder / f"model-{seed}", seed=seed) for seed in (0, 1))
     world = World(folder, base, candidate)

@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from hardening_api.base import API_GROUP
-from hardening_api.kinds import KINDS
 from tools.generate.crd import build_crd
 from tools.generate.dashboard import build_dashboard
 from tools.generate.glossary import build_glossary
+from tools.generate.kinds import KINDS
 from tools.generate.reference import build_reference
 from tools.generate.rules import chart_rules, grafana_rules
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from hardening_api.base import API_GROUP, API_VERSION
-from hardening_api.crd_rules import JUDGE_MODELS, LIST_KEYS, MODEL_RULES, root_rules
-from hardening_api.kinds import Kind
 from hardening_api.schema import JsonSchema, schema_of, without_nulls
+from tools.generate.crd_rules import JUDGE_MODELS, LIST_KEYS, MODEL_RULES, root_rules
+from tools.generate.kinds import Kind
 
 COPIED = (
     "description",

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from hardening_api.base import API_VERSION
-from hardening_api.kinds import KINDS
 from hardening_api.schema import JsonSchema, without_nulls
 from hardening_api.validation import describe
+from tools.generate.kinds import KINDS
 
 HEAD = f"""# API reference: `{API_VERSION}`
 

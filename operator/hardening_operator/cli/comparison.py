@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hardening_api.status import EvaluationFigures, HardeningRunStatus, Rate, RoundStatus
+from hardening_api.stats import newcombe
+from hardening_api.status import EvaluationFigures, HardeningRunStatus, Rate
 
 MEASURES = {
     "harm_rate": "harm rate",
@@ -32,19 +32,8 @@ class Comparison:
         one, other = self.rates
         if one is None or other is None:
             return None
-        lower, upper = difference_interval(one, other)
-        return lower > 0 or upper < 0
-
-
-def difference_interval(one: Rate, other: Rate) -> tuple[float, float]:
-    """Return the 95 % interval of ``other`` minus ``one``, two independent proportions.
-
-    Source: Newcombe (1998), method 10: from each proportion's own score interval, which here is cluster-robust already.
-    """
-    change = other.value - one.value
-    down = math.hypot(other.value - other.lower, one.upper - one.value)
-    up = math.hypot(other.upper - other.value, one.value - one.lower)
-    return change - down, change + up
+        difference = newcombe(other, one)
+        return difference.lower > 0 or difference.upper < 0
 
 
 def comparisons(one: HardeningRunStatus, other: HardeningRunStatus) -> Iterator[Comparison]:
@@ -57,20 +46,8 @@ def comparisons(one: HardeningRunStatus, other: HardeningRunStatus) -> Iterator[
                 yield Comparison(measure, key[0], key[1], (before, after))
 
 
-def measured_round(status: HardeningRunStatus) -> int | None:
-    """Return the round whose figures stand for the run: the promoted one, or the last that was evaluated."""
-    entry = _measured(status)
-    return None if entry is None else entry.round
-
-
-def _measured(status: HardeningRunStatus) -> RoundStatus | None:
-    wanted = status.promoted.round if status.promoted is not None else None
-    done = [entry for entry in status.rounds if entry.evaluations and wanted in (None, entry.round)]
-    return done[-1] if done else None
-
-
 def _figures(status: HardeningRunStatus) -> dict[tuple[str, str], EvaluationFigures]:
-    entry = _measured(status)
+    entry = status.headline_round
     return {(figures.set, figures.judge): figures for figures in entry.evaluations} if entry else {}
 
 

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hardening_operator.cli.comparison import Comparison, comparisons, measured_round, spec_differences
-from hardening_operator.cli.render.live_view import rate_text
+from hardening_operator.cli.comparison import Comparison, comparisons, spec_differences
 from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run
+from hardening_operator.formatting import rate_text
 from hardening_operator.planner.types import round_name
 
 LONGEST_VALUE = 60
@@ -53,8 +53,8 @@ def _figures_table(one: Subject, other: Subject) -> Table | Text:
 
 
 def _round(subject: Subject) -> str:
-    number = measured_round(subject.status)
-    return "no round yet" if number is None else round_name(number)
+    entry = subject.status.headline_round
+    return "no round yet" if entry is None else round_name(entry.round)
 
 
 def _table(title: str, one: Subject, other: Subject) -> Table:

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from hardening_operator.cli.run_lookup import RunArgument, faults_told, find_run, refuse
+from hardening_operator.local.home import Home
+from hardening_operator.local.observe import agreement_by_round
 
 
 def report(
@@ -27,8 +29,7 @@ def report(
     """
     try:
         from hardening_operator.report.build import (  # noqa: PLC0415 - matplotlib is slow
-            folder_page,
-            status_page,
+            build_page,
             write_page,
         )
     except ModuleNotFoundError as missing:
@@ -39,9 +40,13 @@ def report(
         subject = find_run(called, run)
         if subject.folder is not None:
             rows: list[dict[str, Any]] | None = read_answers(subject.folder) if include_text else None
-            page = write_page(folder_page(subject.folder, rows), output or subject.folder / "report.html")
+            histograms = agreement_by_round(Home(subject.folder), subject.status)
+            made = build_page(subject.run, subject.status, histograms, rows)
+            page = write_page(made, output or subject.folder / "report.html")
         elif include_text:
             refuse("--include-text: the cluster's resources hold no text: read it in the workspace")
         else:
-            page = write_page(status_page(subject.run), output or Path(f"{subject.run.metadata.name}.html"))
+            page = write_page(
+                build_page(subject.run, subject.status), output or Path(f"{subject.run.metadata.name}.html")
+            )
     Console().print(f"Wrote {page}", soft_wrap=True, highlight=False)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hardening_api.run import HardeningRun
-from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
+from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus, RunCondition
 from hardening_api.validation import validate_run
 from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
 from hardening_operator.controller.observe import Seen, observe
@@ -19,7 +19,7 @@ from hardening_operator.controller.reconciler import Listener, Outcome, Reconcil
 from hardening_operator.controller.runtime.api import Api
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.views import ResourceView
-from hardening_operator.planner.conditions import shortened, updated_conditions
+from hardening_operator.planner.conditions import refused_conditions, shortened
 from hardening_operator.planner.run import plan
 from hardening_operator.planner.stage_configs import run_identity, stage_configs
 from hardening_operator.planner.types import Decision, StageKey, StageStart
@@ -103,10 +103,9 @@ def current_attempts(status: HardeningRunStatus) -> set[Attempt]:
     """Return the attempts that may run: those of the running stages of a run that has not ended."""
     if status.phase in TERMINAL_PHASES:
         return set()
-    entries = [entry for entry in (status.base, *status.rounds) if entry is not None]
     return {
         (StageKey(entry.round, stage.stage), stage.attempts)
-        for entry in entries
+        for entry in status.entries
         for stage in entry.stages
         if stage.state == "Running"
     }
@@ -127,6 +126,5 @@ def accepted(run: ResourceView, status: HardeningRunStatus) -> tuple[HardeningRu
 
 def _refused(run: ResourceView, status: HardeningRunStatus, message: str, now: datetime) -> HardeningRunStatus:
     generation = run.document["metadata"].get("generation")
-    answer = updated_conditions(status.conditions, {"Accepted": ("False", "SpecInvalid", message)}, now, generation)
-    others = [condition for condition in status.conditions if condition.type != "Accepted"]
-    return status.model_copy(update={"conditions": [*answer, *others], "observed_generation": generation})
+    conditions = refused_conditions(RunCondition, status.conditions, "Accepted", message, now, generation)
+    return status.model_copy(update={"conditions": conditions, "observed_generation": generation})

@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hardening_api.run import HardeningRun
+from pydantic.alias_generators import to_camel
+
+from hardening_api.run import CHANGEABLE, HardeningRun
 from hardening_api.stages import STAGES, digest_of
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.planner.types import StageKey
-
-MUTABLE_FIELDS = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
-"""Fields of the spec that may change once a run has started."""
 
 
 class HomeError(Exception):
@@ -96,7 +95,7 @@ class Home:
 
 def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return the top-level fields that differ, those that may change apart."""
-    names = sorted({*before, *after} - set(MUTABLE_FIELDS))
+    names = sorted({*before, *after} - set(map(to_camel, CHANGEABLE)))
     return [name for name in names if digest_of(before.get(name)) != digest_of(after.get(name))]
 
 

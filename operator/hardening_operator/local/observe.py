@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hardening_api.stages import STAGE_OF_FOLDER, ExitCode, StageResult
+from hardening_api.stats import AgreementSums
+from hardening_api.status import HardeningRunStatus
 from hardening_operator.local.home import Home, read_json
 from hardening_operator.local.processes import Processes
-from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation
+from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation, round_name
 
 
 def observe(home: Home, processes: Processes, now: datetime) -> Observed:
@@ -107,3 +110,26 @@ def _approval(home: Home) -> Approval | None:
         approver=document["approver"],
         time=datetime.fromisoformat(document["time"]),
     )
+
+
+def agreement_by_round(home: Home, status: HardeningRunStatus) -> dict[str, AgreementSums]:
+    """Return how R is distributed in each round, from the results of the Evaluate stages."""
+    found = {}
+    for entry in status.entries:
+        total = AgreementSums()
+        for result in _results(home, StageKey(round=entry.round, stage="Evaluate")):
+            for sums in result.evaluations:
+                if sums.agreement is not None:
+                    total = total + sums.agreement
+        if total.harmful or total.safe:
+            found[round_name(entry.round)] = total
+    return found
+
+
+def _results(home: Home, key: StageKey) -> Iterator[StageResult]:
+    attempts = home.attempts(key)
+    if attempts:
+        for shard in home.shards(key, int(attempts[-1].name[1:])):
+            result = read_result(shard)
+            if result is not None:
+                yield result

@@ -57,8 +57,7 @@ class Ledger:
         """Reason and message, once a stage has failed for good."""
         self.events: list[Event] = []
         self.starts: list[StageStart] = []
-        recorded = [entry for entry in (status.base, *status.rounds) if entry is not None]
-        self.stages = {StageKey(entry.round, stage.stage): stage for entry in recorded for stage in entry.stages}
+        self.stages = {StageKey(entry.round, stage.stage): stage for entry in status.entries for stage in entry.stages}
 
     def take_in(self, key: StageKey) -> tuple[StageResult, ...]:
         """Take in what is observed of a stage; return its results when they have just come in, whole and usable.

@@ -1,18 +1,27 @@
-"""Kubernetes conditions: the answers to six questions about a run, of which `phase` is the summary."""
+"""Kubernetes conditions: the answers to a few questions about a run or a monitor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 from hardening_api.status import Condition
 
-ConditionType = Literal["Accepted", "Progressing", "GatePassed", "Promoted", "Failed", "Suspended"]
-Answer = Literal["True", "False", "Unknown"]
-Answers = dict[ConditionType, tuple[Answer, str, str]]
-"""Status, reason and message of each condition."""
 MESSAGE_LIMIT = 1024
+
+
+Kind = TypeVar("Kind", bound=Condition)
+Type = TypeVar("Type", bound=str)
+
+
+class Answer(NamedTuple):
+    """What a condition says."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    """CamelCase word."""
+    message: str
 
 
 def timestamp(time: datetime) -> str:
@@ -26,22 +35,33 @@ def shortened(text: str) -> str:
 
 
 def updated_conditions(
-    before: Sequence[Condition], answers: Answers, now: datetime, generation: int | None
-) -> list[Condition]:
+    kind: type[Kind], before: Sequence[Kind], answers: Mapping[Type, Answer], now: datetime, generation: int | None
+) -> list[Kind]:
     """Return the conditions of ``answers``; `lastTransitionTime` moves only when a status changes."""
     known = {condition.type: condition for condition in before}
-    conditions = []
-    for kind, (answer, reason, message) in answers.items():
-        old = known.get(kind)
-        since = old.last_transition_time if old is not None and old.status == answer else timestamp(now)
-        conditions.append(
-            Condition(
-                type=kind,
-                status=answer,
-                reason=reason,
-                message=shortened(message),
-                last_transition_time=since,
-                observed_generation=generation,
-            )
+    return [
+        kind.model_validate(
+            {
+                "type": name,
+                "status": answer.status,
+                "reason": answer.reason,
+                "message": shortened(answer.message),
+                "last_transition_time": _since(known.get(name), answer, now),
+                "observed_generation": generation,
+            }
         )
-    return conditions
+        for name, answer in answers.items()
+    ]
+
+
+def refused_conditions(
+    kind: type[Kind], before: Sequence[Kind], question: str, message: str, now: datetime, generation: int | None
+) -> list[Kind]:
+    """Return the conditions of an object whose spec cannot be used: ``question`` is False, all else is as it was."""
+    answer = {question: Answer("False", "SpecInvalid", message)}
+    others = [condition for condition in before if condition.type != question]
+    return [*updated_conditions(kind, before, answer, now, generation), *others]
+
+
+def _since(old: Condition | None, answer: Answer, now: datetime) -> str:
+    return old.last_transition_time if old is not None and old.status == answer.status else timestamp(now)

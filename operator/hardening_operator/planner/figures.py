@@ -11,13 +11,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from hardening_api.evaluation import CauseCounts, ErroredCause, EvaluationSet, WinStatistic
+from hardening_api.evaluation import EVALUATION_SETS, CauseCounts, ErroredCause, WinStatistic
 from hardening_api.stages import SetSums, StageResult, digest_of
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums, add_counts
-from hardening_api.status import AttackFigures, EvaluationFigures, Mean, Rate, RoundStatus, RunSummary, TrainingFigures
+from hardening_api.status import (
+    AttackFigures,
+    EvaluationFigures,
+    HardeningRunStatus,
+    Mean,
+    Rate,
+    RunSummary,
+    TrainingFigures,
+)
 
 Summed = TypeVar("Summed", RateSums, PairedSums, MeanSums, OutcomeSums, AgreementSums)
-SET_ORDER: tuple[EvaluationSet, ...] = ("original", "attacked", "bank", "benign")
 
 
 def results_digest(results: Sequence[StageResult]) -> str | None:
@@ -62,7 +69,7 @@ def evaluation_figures(results: Sequence[StageResult]) -> list[EvaluationFigures
     groups: dict[tuple[int, str], list[SetSums]] = {}
     for result in results:
         for sums in result.evaluations:
-            groups.setdefault((SET_ORDER.index(sums.set), sums.judge), []).append(sums)
+            groups.setdefault((EVALUATION_SETS.index(sums.set), sums.judge), []).append(sums)
     digests = {name: digest for result in results for name, digest in sorted(result.judges.items())}
     return [set_figures(groups[key], digests.get(key[1])) for key in sorted(groups)]
 
@@ -124,26 +131,22 @@ def set_figures(parts: Sequence[SetSums], judge_digest: str | None) -> Evaluatio
     )
 
 
-def summary(entries: Sequence[RoundStatus], chosen: int | None, statistic: WinStatistic = "All") -> RunSummary | None:
-    """Return the three figures of a run: of the round ``chosen``, or of the latest that was evaluated.
+def summary(status: HardeningRunStatus, statistic: WinStatistic = "All") -> RunSummary | None:
+    """Return the three figures of a run: of its headline round, or what is known of the base model.
 
     Harm is that under attack, by the judge whose figures come first; the win rate is the one that the gate looks at.
     """
-    measured = [entry for entry in entries if entry.round > 0 and entry.evaluations and chosen in (None, entry.round)]
-    before = _first(entries[0], "attacked") if entries else None
-    if not measured:
+    if status.headline_round is None:
+        before = status.entries[0].first_figures.get("attacked") if status.entries else None
         return RunSummary(harm_before=before.harm_rate.value) if before and before.harm_rate else None
-    after, original = _first(measured[-1], "attacked"), _first(measured[-1], "original")
+    figures = status.headline_round.first_figures
+    after, original = figures.get("attacked"), figures.get("original")
     won = win_rate(original, statistic) if original else None
     return RunSummary(
         harm_before=after.base_harm_rate.value if after and after.base_harm_rate else None,
         harm_after=after.harm_rate.value if after and after.harm_rate else None,
         win_rate=won.value if won else None,
     )
-
-
-def _first(entry: RoundStatus, name: EvaluationSet) -> EvaluationFigures | None:
-    return next((figures for figures in entry.evaluations if figures.set == name), None)
 
 
 def _counted(tables: Iterable[CauseCounts]) -> CauseCounts:

@@ -17,10 +17,10 @@ from hardening_operator.planner.baseline import NotReady, Source, source_of
 from hardening_operator.planner.conditions import timestamp
 from hardening_operator.planner.monitor_status import MonitorDraft
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved, RerunStart
+from hardening_operator.planner.names import rerun_name
 from hardening_operator.planner.regression import Judgement
 from hardening_operator.planner.schedule import NeverDue, Schedule
 from hardening_operator.planner.types import Failure
-from hardening_operator.resources import rerun_name
 
 MAX_ATTEMPTS = 10
 """A check that was disrupted this often is given up until the next is due."""

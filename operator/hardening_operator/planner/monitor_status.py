@@ -16,7 +16,7 @@ from hardening_api.monitor import (
 )
 from hardening_api.stages import StageResult
 from hardening_operator.planner.baseline import NotReady, Source
-from hardening_operator.planner.conditions import Answer, shortened, timestamp
+from hardening_operator.planner.conditions import Answer, refused_conditions, shortened, timestamp, updated_conditions
 from hardening_operator.planner.figures import evaluation_figures, results_digest
 from hardening_operator.planner.monitor_types import CheckStart, MonitorDecision, MonitorObserved, RerunStart
 from hardening_operator.planner.regression import Judgement, judge_check
@@ -155,73 +155,55 @@ class MonitorDraft:
 
     def _conditions(self) -> list[MonitorCondition]:
         suspended = self.spec.suspend
-        ready: tuple[Answer, str, str] = ("True", "Ready", "checks follow the schedule")
+        ready = Answer("True", "Ready", "checks follow the schedule")
         if isinstance(self.source, NotReady):
-            ready = ("False", self.source.reason, self.source.message)
+            ready = Answer("False", self.source.reason, self.source.message)
         elif (wait := self._wait()) is not None:
-            ready = ("False", *wait)
-        answers: dict[MonitorConditionType, tuple[Answer, str, str]] = {
+            ready = Answer("False", *wait)
+        answers: dict[MonitorConditionType, Answer] = {
             "Ready": ready,
             "Regressed": self._regressed(),
             "TargetReachable": self._reachable(),
-            "Suspended": ("True", "Suspended", "suspend is true: set it to false to go on")
+            "Suspended": Answer("True", "Suspended", "suspend is true: set it to false to go on")
             if suspended
-            else ("False", "NotSuspended", "suspend is false"),
+            else Answer("False", "NotSuspended", "suspend is false"),
         }
-        generation = self.observed.generation
-        return [_condition(self.before, kind, answer, self.now, generation) for kind, answer in answers.items()]
+        before, generation = self.before.conditions, self.observed.generation
+        return updated_conditions(MonitorCondition, before, answers, self.now, generation)
 
-    def _regressed(self) -> tuple[Answer, str, str]:
+    def _regressed(self) -> Answer:
         last = next((record for record in reversed(self.history) if record.verdict != "Inconclusive"), None)
         needed = self.spec.regression.consecutive
         if last is None:
             return self._as_before("Regressed", "NotChecked", "no check could tell yet")
         counted = f"{self.consecutive_bad} bad in a row, {needed} make a regression"
         if self.regressed:
-            return "True", "HarmRegressed", f"{counted}: {last.message}"
+            return Answer("True", "HarmRegressed", f"{counted}: {last.message}")
         if self.consecutive_bad:
-            return "False", "BadChecksBelowLimit", f"{counted}: {last.message}"
-        return "False", "NoRegression", last.message
+            return Answer("False", "BadChecksBelowLimit", f"{counted}: {last.message}")
+        return Answer("False", "NoRegression", last.message)
 
-    def _reachable(self) -> tuple[Answer, str, str]:
+    def _reachable(self) -> Answer:
         for record in reversed(self.history):
             if record.reason in NOT_REACHED:
-                return "False", record.reason, record.message
+                return Answer("False", record.reason, record.message)
             if record.figures:
-                return "True", "TargetAnswered", f"{record.name}: the target answered"
+                return Answer("True", "TargetAnswered", f"{record.name}: the target answered")
         return self._as_before("TargetReachable", "NotChecked", "no check has asked the target yet")
 
-    def _as_before(self, kind: MonitorConditionType, reason: str, message: str) -> tuple[Answer, str, str]:
+    def _as_before(self, kind: MonitorConditionType, reason: str, message: str) -> Answer:
         old = _was(self.before, kind)
-        return (old.status, old.reason, old.message) if old is not None else ("Unknown", reason, message)
+        if old is None:
+            return Answer("Unknown", reason, message)
+        return Answer(old.status, old.reason, old.message)
 
 
 def refused_status(
     status: HardeningMonitorStatus, message: str, now: datetime, generation: int | None
 ) -> HardeningMonitorStatus:
     """Return the status of a monitor whose spec cannot be used: not Ready, and all else as it was."""
-    ready = _condition(status, "Ready", ("False", "SpecInvalid", message), now, generation)
-    others = [condition for condition in status.conditions if condition.type != "Ready"]
-    return status.model_copy(update={"conditions": [ready, *others], "observed_generation": generation})
-
-
-def _condition(
-    before: HardeningMonitorStatus,
-    kind: MonitorConditionType,
-    answer: tuple[Answer, str, str],
-    now: datetime,
-    generation: int | None,
-) -> MonitorCondition:
-    status, reason, message = answer
-    old = _was(before, kind)
-    return MonitorCondition(
-        type=kind,
-        status=status,
-        reason=reason,
-        message=shortened(message),
-        last_transition_time=old.last_transition_time if old is not None and old.status == status else timestamp(now),
-        observed_generation=generation,
-    )
+    conditions = refused_conditions(MonitorCondition, status.conditions, "Ready", message, now, generation)
+    return status.model_copy(update={"conditions": conditions, "observed_generation": generation})
 
 
 def _was(status: HardeningMonitorStatus, kind: MonitorConditionType) -> MonitorCondition | None:

@@ -1,19 +1,17 @@
 """Has a harm rate regressed? Judged by the interval of (now - baseline), not by a point.
 
 Paired where every answer of the target has a recorded one to the same question, by the same judge (Bonett and Price
-2012, from the check's sums); else two samples by Newcombe's hybrid score interval (1998, method 10), in the form of
-Zou and Donner (2008) that takes each rate's own interval, so that clusters of variants are allowed for.
+2012, from the check's sums); else two samples, by Newcombe's hybrid score interval.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardening_api.evaluation import Evaluation, HarmSet
 from hardening_api.monitor import BaselineRate, HarmChange, MonitorBaseline, Regression
-from hardening_api.stats import wilson
+from hardening_api.stats import newcombe, wilson
 from hardening_api.status import EvaluationFigures, GateVerdict, Rate
 from hardening_operator.planner.gates import find_figures
 
@@ -28,19 +26,6 @@ class Judgement:
     reason: str
     message: str
     changes: tuple[HarmChange, ...] = ()
-
-
-def difference(now: Rate, before: Rate) -> Rate:
-    """Return now - before of two independent samples; `samples` is the smaller n."""
-    value = now.value - before.value
-    down = math.hypot(now.value - now.lower, before.upper - before.value)
-    up = math.hypot(now.upper - now.value, before.value - before.lower)
-    return Rate(
-        value=value,
-        lower=max(-1.0, value - down),
-        upper=min(1.0, value + up),
-        samples=min(now.samples, before.samples),
-    )
 
 
 def given_rate(given: BaselineRate) -> Rate:
@@ -106,7 +91,7 @@ def _compare(
         return _judged(rules, HarmChange(set=name, judge=judge, change=paired, method="Paired", verdict="Pass"))
     if then.judge_digest is not None and now.judge_digest != then.judge_digest:
         return "JudgeChanged", f"{name}: judge {judge} is another one than that of the baseline"
-    change = difference(now.harm_rate, then.harm_rate)
+    change = newcombe(now.harm_rate, then.harm_rate)
     return _judged(rules, HarmChange(set=name, judge=judge, change=change, method="TwoSample", verdict="Pass"))
 
 

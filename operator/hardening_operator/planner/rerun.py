@@ -14,8 +14,8 @@ from hardening_api.sources import DataSource, ModelSource
 from hardening_api.stages import STAGES, CheckIdentity
 from hardening_operator.planner.check_config import promoted_round
 from hardening_operator.planner.monitor_types import RerunStart
+from hardening_operator.planner.names import MONITOR_LABEL
 from hardening_operator.planner.stage_configs import trained_model
-from hardening_operator.resources import MONITOR_LABEL
 
 ATTACKS = "attacks.jsonl"
 

@@ -10,21 +10,22 @@ from hardening_api.stages import StageResult
 from hardening_api.status import (
     TERMINAL_PHASES,
     BestRound,
-    Condition,
+    DecisionWord,
     HardeningRunStatus,
     Phase,
     RoundStatus,
+    RunCondition,
+    RunConditionType,
     RunDecision,
     StageName,
 )
 from hardening_operator.planner import figures
 from hardening_operator.planner.attempts import Ledger
-from hardening_operator.planner.conditions import Answer, Answers, shortened, timestamp, updated_conditions
+from hardening_operator.planner.conditions import Answer, shortened, timestamp, updated_conditions
 from hardening_operator.planner.gates import best_round, judge_gates, out_of_reach, overall_verdict
 from hardening_operator.planner.stage_configs import trained_model
 from hardening_operator.planner.types import Decision, Observed, StageKey, round_of
 
-DecisionWord = Literal["Continue", "Promote", "AwaitApproval", "NotPromoted", "Fail", "Approved", "Rejected"]
 EVENT_OF: dict[DecisionWord, tuple[Literal["Normal", "Warning"], str]] = {
     "Continue": ("Normal", "NextRound"),
     "Promote": ("Normal", "Promoting"),
@@ -34,7 +35,7 @@ EVENT_OF: dict[DecisionWord, tuple[Literal["Normal", "Warning"], str]] = {
     "Approved": ("Normal", "Approved"),
     "Rejected": ("Warning", "Rejected"),
 }
-GATE_ANSWERS: dict[str, tuple[Answer, str]] = {
+GATE_ANSWERS: dict[str, tuple[Literal["True", "False", "Unknown"], str]] = {
     "Pass": ("True", "GatesPassed"),
     "Fail": ("False", "GatesFailed"),
     "Inconclusive": ("Unknown", "GatesInconclusive"),
@@ -57,7 +58,7 @@ class Draft:
         self.observed = observed
         self.now = now
         self.ledger = Ledger(spec, status, observed, now, retry_seconds)
-        self.rounds = {entry.round: entry for entry in (status.base, *status.rounds) if entry is not None}
+        self.rounds = {entry.round: entry for entry in status.entries}
         self.decisions = list(status.decisions)
         self.phase: Phase = "Running"
         self.round = 0
@@ -169,9 +170,9 @@ class Draft:
                 "best": self._best(),
                 "promoted": self.promoted,
                 "decisions": self.decisions,
-                "summary": figures.summary(entries, self.promoted.round if self.promoted else None, statistic),
             }
         )
+        status = status.model_copy(update={"summary": figures.summary(status, statistic)})
         ledger = self.ledger
         due = None if self.ended else ledger.next_retry()
         return Decision(status, tuple(ledger.starts), ledger.stops(self.ended), tuple(ledger.events), due)
@@ -223,36 +224,36 @@ class Draft:
         if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
             self.ledger.tell("Warning", "StageWaiting", f"{wait[0]}: {wait[1]}")
 
-    def _conditions(self) -> list[Condition]:
+    def _conditions(self) -> list[RunCondition]:
         reason, message = self.why
         suspended = self.spec.suspend and not self.ended
         busy = self.phase in ("Running", "Promoting") and not suspended
-        gate: tuple[Answer, str, str] = ("Unknown", "NotEvaluated", "no candidate was evaluated yet")
+        gate = Answer("Unknown", "NotEvaluated", "no candidate was evaluated yet")
         if self.out_of_reach:
-            gate = ("Unknown", "GateOutOfReach", shortened(self.out_of_reach))
+            gate = Answer("Unknown", "GateOutOfReach", shortened(self.out_of_reach))
         judged = [self.chosen] if self.chosen is not None else self.judged()[-1:]
         for entry in judged:
-            gate = (*GATE_ANSWERS[entry.verdict or "Inconclusive"], f"round {entry.round}: {_in_words(entry)}")
+            gate = Answer(*GATE_ANSWERS[entry.verdict or "Inconclusive"], f"round {entry.round}: {_in_words(entry)}")
         failed = self.phase == "Failed"
         promoted = self.phase == "Promoted"
         wait = self._wait()
-        progressing: tuple[Answer, str, str] = (
-            "True" if busy else "False",
-            "Suspended" if suspended else reason,
-            message,
-        )
+        progressing = Answer("True" if busy else "False", "Suspended" if suspended else reason, message)
         if busy and wait is not None:
-            progressing = ("False", *wait)
+            progressing = Answer("False", *wait)
         held = "suspend is true: set it to false to go on"
-        answers: Answers = {
-            "Accepted": ("True", "SpecValid", "the spec is valid"),
+        answers: dict[RunConditionType, Answer] = {
+            "Accepted": Answer("True", "SpecValid", "the spec is valid"),
             "Progressing": progressing,
             "GatePassed": gate,
-            "Promoted": ("True" if promoted else "False", reason, message),
-            "Failed": ("True", reason, message) if failed else ("False", "NoFailure", "no stage has failed for good"),
-            "Suspended": ("True", "Suspended", held) if suspended else ("False", "NotSuspended", "suspend is false"),
+            "Promoted": Answer("True" if promoted else "False", reason, message),
+            "Failed": Answer("True", reason, message)
+            if failed
+            else Answer("False", "NoFailure", "no stage has failed for good"),
+            "Suspended": Answer("True", "Suspended", held)
+            if suspended
+            else Answer("False", "NotSuspended", "suspend is false"),
         }
-        return updated_conditions(self.before.conditions, answers, self.now, self.observed.generation)
+        return updated_conditions(RunCondition, self.before.conditions, answers, self.now, self.observed.generation)
 
 
 def _in_words(entry: RoundStatus) -> str:

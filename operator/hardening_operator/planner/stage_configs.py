@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from hardening_api.run import HardeningRun, HardeningRunSpec
+from hardening_api.run import DECIDES_NO_OUTPUT, HardeningRun, HardeningRunSpec
 from hardening_api.sources import DataSource
 from hardening_api.stages import (
     TRAININGS,
@@ -29,13 +29,10 @@ from hardening_api.status import HardeningRunStatus, StageName
 from hardening_api.training import Role
 from hardening_operator.planner.types import StageKey
 
-NOT_IN_SPEC_DIGEST = {"suspend", "active_deadline_seconds", "backoff_limit", "ttl_seconds_after_finished", "stages"}
-"""What may change while a run goes on, and where its pods run, decides no output."""
-
 
 def spec_digest(spec: HardeningRunSpec) -> str:
     """Return the digest of what decides a run's outputs; suspending a run does not change it."""
-    return digest_of(spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=NOT_IN_SPEC_DIGEST))
+    return digest_of(spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(DECIDES_NO_OUTPUT)))
 
 
 def run_identity(run: HardeningRun) -> RunIdentity:

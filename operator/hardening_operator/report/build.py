@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from hardening_api.evaluation import HarmSet
 from hardening_api.run import HardeningRun
-from hardening_api.stages import StageResult
 from hardening_api.stats import AgreementSums
-from hardening_api.status import EvaluationFigures, HardeningRunStatus, Rate, RoundStatus, StageStatus
-from hardening_operator.cli.render.live_view import duration, first_judge
-from hardening_operator.local.home import Home
-from hardening_operator.local.observe import read_result
-from hardening_operator.planner.types import StageKey, round_name, round_of
+from hardening_api.status import EvaluationFigures, HardeningRunStatus, Rate, StageStatus
+from hardening_operator.formatting import duration
+from hardening_operator.planner.types import round_of
 from hardening_operator.report import plots
 
 SETS = {
@@ -27,25 +25,20 @@ SETS = {
 }
 
 
-def folder_page(folder: Path, text_rows: list[dict[str, Any]] | None) -> str:
-    """Return the page of the run in ``folder``; ``text_rows`` are prompts and answers, None when not asked for."""
-    home = Home(folder)
-    run, status = home.load_run(), home.load_status()
-    histograms = _histograms(home, [entry for entry in (status.base, *status.rounds) if entry is not None])
-    return _page(run, status, histograms, text_rows)
-
-
-def status_page(run: HardeningRun) -> str:
-    """Return the page of a run as a resource: what its status holds, and so no histogram of R."""
-    return _page(run, run.status or HardeningRunStatus(), {}, None)
-
-
-def _page(
+def build_page(
     run: HardeningRun,
     status: HardeningRunStatus,
-    histograms: dict[str, AgreementSums],
-    text_rows: list[dict[str, Any]] | None,
+    histograms: Mapping[str, AgreementSums] | None = None,
+    text_rows: list[dict[str, Any]] | None = None,
 ) -> str:
+    """Return the page of a run.
+
+    Args:
+        run: The run.
+        status: Its status, with every figure of the page.
+        histograms: How R is distributed, by round; a run as a resource has none.
+        text_rows: Prompts and answers, None when not asked for.
+    """
     environment = Environment(
         loader=PackageLoader("hardening_operator.report"),
         autoescape=select_autoescape(default=True),
@@ -61,8 +54,8 @@ def _page(
         win_set=_win_set(run),
         decision=_decision(run, status),
         headline=list(_headline(status, _win_set(run))),
-        entries=[entry for entry in (status.base, *status.rounds) if entry is not None],
-        plots={name: Markup(svg) for name, svg in _plots(run, status, histograms).items()},  # noqa: S704 - our own SVG
+        entries=status.entries,
+        plots={name: Markup(svg) for name, svg in _plots(run, status, histograms or {}).items()},  # noqa: S704 - our own SVG
         stages=list(_stages(status)),
         text_rows=text_rows,
     )
@@ -92,7 +85,7 @@ def _causes(figures: EvaluationFigures) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def _win_set(run: HardeningRun) -> str:
+def _win_set(run: HardeningRun) -> HarmSet:
     """Name the set whose win rate is shown: the gate's, where there is one."""
     gate = run.spec.promotion.gates.win_rate
     return "original" if gate is None else gate.set
@@ -104,13 +97,11 @@ def _decision(run: HardeningRun, status: HardeningRunStatus) -> str:
     return f"The run is {status.phase.lower()}: {round_of(status.round, run.spec.rounds)}."
 
 
-def _headline(status: HardeningRunStatus, win_set: str) -> Iterator[tuple[str, str, str]]:
+def _headline(status: HardeningRunStatus, win_set: HarmSet) -> Iterator[tuple[str, str, str]]:
     """Yield (what, before, after) for the promoted round, or the last one."""
-    wanted = status.promoted.round if status.promoted is not None else None
-    done = [entry for entry in status.rounds if entry.evaluations and wanted in (None, entry.round)]
-    if not done:
+    if status.headline_round is None:
         return
-    after = first_judge(done[-1].evaluations)
+    after = status.headline_round.first_figures
     for name, what in (("attacked", "harm rate under attack"), ("original", "harm rate, original prompts")):
         if name in after and after[name].harm_rate is not None:
             yield what, _rate(after[name].base_harm_rate), _rate(after[name].harm_rate)
@@ -120,7 +111,7 @@ def _headline(status: HardeningRunStatus, win_set: str) -> Iterator[tuple[str, s
         yield f"win rate over the base, {win_set}", "", _rate(after[win_set].win_rate)
 
 
-def _plots(run: HardeningRun, status: HardeningRunStatus, histograms: dict[str, AgreementSums]) -> dict[str, str]:
+def _plots(run: HardeningRun, status: HardeningRunStatus, histograms: Mapping[str, AgreementSums]) -> dict[str, str]:
     gate = run.spec.promotion.gates.win_rate
     found = {
         "harm": plots.harm_rates(status),
@@ -136,34 +127,10 @@ def _plots(run: HardeningRun, status: HardeningRunStatus, histograms: dict[str, 
     return found
 
 
-def _histograms(home: Home, entries: list[RoundStatus]) -> dict[str, AgreementSums]:
-    """Return R's histograms by round, from the results of the Evaluate stages."""
-    found = {}
-    for entry in entries:
-        total = AgreementSums()
-        for result in _results(home, StageKey(round=entry.round, stage="Evaluate")):
-            for sums in result.evaluations:
-                if sums.agreement is not None:
-                    total = total + sums.agreement
-        if total.harmful or total.safe:
-            found[round_name(entry.round)] = total
-    return found
-
-
-def _results(home: Home, key: StageKey) -> Iterator[StageResult]:
-    attempts = home.attempts(key)
-    if attempts:
-        for shard in home.shards(key, int(attempts[-1].name[1:])):
-            result = read_result(shard)
-            if result is not None:
-                yield result
-
-
 def _stages(status: HardeningRunStatus) -> Iterator[tuple[int, StageStatus]]:
-    for entry in (status.base, *status.rounds):
-        if entry is not None:
-            for stage in entry.stages:
-                yield entry.round, stage
+    for entry in status.entries:
+        for stage in entry.stages:
+            yield entry.round, stage
 
 
 def write_page(page: str, output: Path) -> Path:

@@ -10,9 +10,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hardening_api.evaluation import HARM_SETS, HarmSet
 from hardening_api.stats import AGREEMENT_BINS_PER_UNIT, AgreementSums
 from hardening_api.status import HardeningRunStatus, Rate, RoundStatus, StageStatus
-from hardening_operator.cli.render.live_view import first_judge
 from hardening_operator.planner.types import round_name
 
 COLORS = {"original": "#0072b2", "attacked": "#d55e00", "bank": "#cc79a7", "benign": "#009e73", "base": "#7f7f7f"}
@@ -50,7 +50,7 @@ def _errorbar(axes: Axes, points: Sequence[tuple[float, Rate]], label: str, colo
 
 
 def _entries(status: HardeningRunStatus) -> list[RoundStatus]:
-    return [entry for entry in (status.base, *status.rounds) if entry is not None and entry.evaluations]
+    return [entry for entry in status.entries if entry.evaluations]
 
 
 def _round_axis(axes: Axes, entries: Sequence[RoundStatus]) -> None:
@@ -64,18 +64,17 @@ def harm_rates(status: HardeningRunStatus) -> str:
     """Plot harm rate by round, a line for each evaluation set, and the base model on the same attacks."""
     figure, axes = _figure()
     entries = _entries(status)
-    for index, name in enumerate(("original", "attacked", "bank")):
+    for index, name in enumerate(HARM_SETS):
         points = []
         for entry in entries:
-            figures = first_judge(entry.evaluations).get(name)
+            figures = entry.first_figures.get(name)
             if figures is not None and figures.harm_rate is not None:
                 points.append((entry.round + (index - 1) * 0.06, figures.harm_rate))
         _errorbar(axes, points, name, COLORS[name], MARKERS[name])
     under_attack = [
         (entry.round + 0.12, figures.base_harm_rate)
         for entry in entries
-        if (figures := first_judge(entry.evaluations).get("attacked")) is not None
-        and figures.base_harm_rate is not None
+        if (figures := entry.first_figures.get("attacked")) is not None and figures.base_harm_rate is not None
     ]
     if under_attack:
         _errorbar(axes, under_attack, "base, attacked", COLORS["base"], "x")
@@ -85,13 +84,13 @@ def harm_rates(status: HardeningRunStatus) -> str:
     return _svg(figure)
 
 
-def win_and_over_refusal(status: HardeningRunStatus, win_set: str, min_win_rate: float | None) -> str:
+def win_and_over_refusal(status: HardeningRunStatus, win_set: HarmSet, min_win_rate: float | None) -> str:
     """Plot win rate over the base on one set and over-refusal by round, with the win-rate gate's line."""
     figure, axes = _figure()
     entries = _entries(status)
     wins, refusals = [], []
     for entry in entries:
-        by_set = first_judge(entry.evaluations)
+        by_set = entry.first_figures
         if (compared := by_set.get(win_set)) is not None and compared.win_rate is not None:
             wins.append((entry.round - 0.04, compared.win_rate))
         if (benign := by_set.get("benign")) is not None and benign.over_refusal is not None:

@@ -8,10 +8,10 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from hardening_api.evaluation import Evaluation
 from hardening_api.monitor import BaselineRate, MonitorBaseline, Regression
 from hardening_api.stages import SetSums
-from hardening_api.stats import RateSums
+from hardening_api.stats import RateSums, newcombe
 from hardening_api.status import EvaluationFigures, Rate
 from hardening_operator.planner.figures import evaluation_figures
-from hardening_operator.planner.regression import Judgement, difference, given_rate, judge_check
+from hardening_operator.planner.regression import Judgement, given_rate, judge_check
 from tests.operator.monitor.world import DIGEST, JUDGE, N, paired, result, sums
 
 OTHER = "sha256:" + "b" * 64
@@ -37,7 +37,7 @@ def judged(now: list[SetSums], baseline: MonitorBaseline, judge: str = DIGEST, *
     [((56, 70), (48, 80)), ((9, 10), (3, 10)), ((0, 40), (0, 60)), ((40, 40), (0, 50)), ((1, 200), (30, 200))],
 )
 def test_the_two_sample_interval_is_newcombes(now: tuple[int, int], before: tuple[int, int]) -> None:
-    found = difference(rate(*now), rate(*before))
+    found = newcombe(rate(*now), rate(*before))
     low, high = confint_proportions_2indep(*now, *before, method="newcomb", compare="diff", alpha=0.05)
     assert math.isclose(found.lower, low, abs_tol=1e-12)
     assert math.isclose(found.upper, high, abs_tol=1e-12)
@@ -45,14 +45,14 @@ def test_the_two_sample_interval_is_newcombes(now: tuple[int, int], before: tupl
 
 
 def test_newcombes_own_example_comes_out_as_printed() -> None:
-    found = difference(rate(56, 70), rate(48, 80))
+    found = newcombe(rate(56, 70), rate(48, 80))
     assert (round(found.lower, 4), round(found.upper, 4)) == (0.0524, 0.3339)
 
 
 def test_variants_of_one_prompt_count_for_less_than_as_many_prompts() -> None:
     alike = RateSums.of([[index < 30] * 4 for index in range(50)]).rate()
     assert alike is not None
-    clustered, plain = difference(alike, rate(80, 200)), difference(rate(120, 200), rate(80, 200))
+    clustered, plain = newcombe(alike, rate(80, 200)), newcombe(rate(120, 200), rate(80, 200))
     assert clustered.lower < plain.lower
 
 
@@ -84,7 +84,7 @@ def test_answers_to_the_same_questions_are_compared_pair_by_pair() -> None:
     # 9 of 200 answers turned harmful and none the other way: sure as pairs, within chance as two samples.
     found = judged([paired(only_now=9, only_then=0, both=40)], attested(sums(40, "original")))
     assert [(change.method, change.verdict) for change in found.changes] == [("Paired", "Fail")]
-    assert difference(rate(49, N), rate(40, N)).lower < 0
+    assert newcombe(rate(49, N), rate(40, N)).lower < 0
 
 
 def test_pairs_that_cover_only_some_answers_are_not_used() -> None:

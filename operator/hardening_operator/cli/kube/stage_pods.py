@@ -63,10 +63,9 @@ def stage_named(text: str) -> StageName | None:
 
 def current_stages(status: HardeningRunStatus, round_number: int | None, stage: StageName | None) -> list[StageKey]:
     """Return the started stages that are meant: all that run, else those that failed, else the last one."""
-    entries = [entry for entry in (status.base, *status.rounds) if entry is not None]
     started = [
         (StageKey(entry.round, found.stage), found.state)
-        for entry in entries
+        for entry in status.entries
         for found in entry.stages
         if found.attempts and round_number in (None, entry.round) and stage in (None, found.stage)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -14,24 +13,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hardening_api.status import EvaluationFigures, HardeningRunStatus, Phase, Progress, Rate, RoundStatus
+from hardening_api.evaluation import HARM_SETS
+from hardening_api.status import HardeningRunStatus, Phase, Progress, RoundStatus
+from hardening_operator.formatting import duration, rate_text
 from hardening_operator.planner.types import Event, Observed, round_name
 
-SETS = ("original", "attacked", "bank")
 COLORS = {"Pass": "green", "Fail": "red", "Inconclusive": "yellow"}
 PHASE_COLORS: dict[Phase, str] = {"Promoted": "green", "Failed": "red", "Running": "cyan", "Promoting": "cyan"}
 WIDE = 118
 """From this width on, a rate and its interval fit on one line."""
 ROUNDS_SHOWN_LIVE = 8
-
-
-def rate_text(rate: Rate | None, wide: bool = True) -> str:
-    """Return `0.21 [0.14, 0.31]`; unless ``wide``, on two lines with a shorter interval; or a dash."""
-    if rate is None:
-        return "-"
-    if wide:
-        return f"{rate.value:.2f} [{rate.lower:.2f}, {rate.upper:.2f}]"
-    return f"{rate.value:.2f}\n{rate.lower:.2f}-{rate.upper:.2f}"
 
 
 def figures_table(status: HardeningRunStatus, width: int, newest: int | None = None) -> Table:
@@ -42,7 +33,7 @@ def figures_table(status: HardeningRunStatus, width: int, newest: int | None = N
     wide = width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("round")
-    for what in (*(f"harm {name}" for name in SETS), "win rate", "over- refusal"):
+    for what in (*(f"harm {name}" for name in HARM_SETS), "win rate", "over- refusal"):
         title = what.replace("- ", "-") if wide else what.replace(" ", "\n")
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -50,7 +41,7 @@ def figures_table(status: HardeningRunStatus, width: int, newest: int | None = N
         table.add_row("base", *_cells(status.base, wide))
     for entry in status.rounds[-newest:] if newest else status.rounds:
         table.add_row(str(entry.round), *_cells(entry, wide))
-    judges = {judge for entry in (status.base, *status.rounds) if entry is not None for judge in _judges(entry)}
+    judges = {judge for entry in status.entries for judge in _judges(entry)}
     if judges:
         table.caption = f"by judge {', '.join(sorted(judges))}, with 95 % intervals"
         table.caption_justify = "left"
@@ -58,8 +49,8 @@ def figures_table(status: HardeningRunStatus, width: int, newest: int | None = N
 
 
 def _cells(entry: RoundStatus, wide: bool) -> list[str]:
-    first = first_judge(entry.evaluations)
-    rates = [first[name].harm_rate if name in first else None for name in SETS]
+    first = entry.first_figures
+    rates = [first[name].harm_rate if name in first else None for name in HARM_SETS]
     rates.append(first["original"].win_rate if "original" in first else None)
     rates.append(first["benign"].over_refusal if "benign" in first else None)
     cells = [escape(rate_text(rate, wide)) for rate in rates]
@@ -69,15 +60,7 @@ def _cells(entry: RoundStatus, wide: bool) -> list[str]:
 
 
 def _judges(entry: RoundStatus) -> set[str]:
-    return {figures.judge for figures in first_judge(entry.evaluations).values()}
-
-
-def first_judge(evaluations: Iterable[EvaluationFigures]) -> dict[str, EvaluationFigures]:
-    """Return each set's figures under the first judge that has any."""
-    first: dict[str, EvaluationFigures] = {}
-    for figures in evaluations:
-        first.setdefault(figures.set, figures)
-    return first
+    return {figures.judge for figures in entry.first_figures.values()}
 
 
 def progress_bars(status: HardeningRunStatus, width: int) -> RenderableType:
@@ -93,14 +76,6 @@ def progress_bars(status: HardeningRunStatus, width: int) -> RenderableType:
 def time_left(progress: Progress) -> str:
     """Return `about 3 min 20 s left`, or nothing when nobody knows."""
     return "" if progress.eta_seconds is None else f"about {duration(progress.eta_seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return `1 h 05 min`, `3 min 20 s` or `12 s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
 def closing_words(status: HardeningRunStatus, width: int) -> RenderableType:

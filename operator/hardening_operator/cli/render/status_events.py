@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hardening_api.status import HardeningRunStatus, StageStatus
-from hardening_operator.cli.render.live_view import duration
+from hardening_operator.formatting import duration
 from hardening_operator.planner.types import Event, StageKey
 
 BAD = ("NotPromoted", "Fail", "Rejected")
@@ -28,8 +28,7 @@ def news(before: HardeningRunStatus, after: HardeningRunStatus) -> Iterator[Even
 
 
 def _stages(status: HardeningRunStatus) -> dict[StageKey, StageStatus]:
-    entries = [entry for entry in (status.base, *status.rounds) if entry is not None]
-    return {StageKey(entry.round, stage.stage): stage for entry in entries for stage in entry.stages}
+    return {StageKey(entry.round, stage.stage): stage for entry in status.entries for stage in entry.stages}
 
 
 def _stage_news(key: StageKey, stage: StageStatus) -> Event:

@@ -13,9 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hardening_api.status import HardeningRunStatus, Progress, RoundStatus, StageStatus
-from hardening_operator.cli.render.live_view import duration, figures_table, phase_text, time_left
+from hardening_api.status import HardeningRunStatus, Progress, StageStatus
+from hardening_operator.cli.render.live_view import figures_table, phase_text, time_left
 from hardening_operator.cli.run_lookup import Subject
+from hardening_operator.formatting import duration
 from hardening_operator.planner.types import round_of
 
 STAGES_SHOWN = 24
@@ -28,9 +29,9 @@ def page(subject: Subject, events: Sequence[dict[str, Any]], width: int, now: da
     """Return the page up to the next command: phase, figures, stages, conditions, events."""
     status = subject.status
     parts: list[RenderableType] = [_head(subject, now)]
-    if any(entry.evaluations for entry in _entries(status)):
+    if any(entry.evaluations for entry in status.entries):
         parts.append(figures_table(status, width))
-    if any(entry.stages for entry in _entries(status)):
+    if any(entry.stages for entry in status.entries):
         parts.append(_titled("Stages", _stages(status)))
     if status.conditions:
         parts.append(_titled("Conditions", _conditions(status)))
@@ -69,12 +70,8 @@ def _head(subject: Subject, now: datetime) -> RenderableType:
     return Group(*lines)
 
 
-def _entries(status: HardeningRunStatus) -> list[RoundStatus]:
-    return [entry for entry in (status.base, *status.rounds) if entry is not None]
-
-
 def _stages(status: HardeningRunStatus) -> RenderableType:
-    rows = [(entry.round, stage) for entry in _entries(status) for stage in entry.stages]
+    rows = [(entry.round, stage) for entry in status.entries for stage in entry.stages]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for title in ("round", "stage", "state"):
         table.add_column(title, no_wrap=True)

@@ -1,4 +1,4 @@
-"""What the custom resource definition says beyond fields: CEL rules, list keys and printer columns."""
+"""What the custom resource definition says beyond fields: CEL rules and list keys."""
 
 from __future__ import annotations
 
@@ -6,41 +6,14 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
+from hardening_api.run import CHANGEABLE
 from hardening_api.stages import STAGES
 
 Rule = dict[str, Any]
 
-# These may change while a run is under way; everything else of the spec is fixed by its first stage.
-CHANGEABLE = frozenset({"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished"})
-
-RUN_COLUMNS = (
-    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
-    {"name": "Round", "type": "integer", "jsonPath": ".status.round"},
-    {"name": "Harm before", "type": "number", "format": "float", "jsonPath": ".status.summary.harmBefore"},
-    {"name": "Harm after", "type": "number", "format": "float", "jsonPath": ".status.summary.harmAfter"},
-    {"name": "Win rate", "type": "number", "format": "float", "jsonPath": ".status.summary.winRate"},
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-)
-
-APPROVAL_COLUMNS = (
-    {"name": "Run", "type": "string", "jsonPath": ".spec.run"},
-    {"name": "Decision", "type": "string", "jsonPath": ".spec.decision"},
-    {"name": "Approver", "type": "string", "jsonPath": ".spec.approver"},
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-)
-
-MONITOR_COLUMNS = (
-    {"name": "Schedule", "type": "string", "jsonPath": ".spec.schedule"},
-    {"name": "Suspend", "type": "boolean", "jsonPath": ".spec.suspend"},
-    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
-    {"name": "Regressed", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Regressed")].status'},
-    {"name": "Bad", "type": "integer", "jsonPath": ".status.consecutiveBad"},
-    {"name": "Last check", "type": "date", "jsonPath": ".status.lastCheckTime"},
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-)
-
+CHANGEABLE_FIELDS = frozenset(map(to_camel, CHANGEABLE))
 # Lists whose items are told apart by a field: the API server refuses two with the same one.
-LIST_KEYS = {"Judge": "name", "Condition": "type", "MonitorCondition": "type"}
+LIST_KEYS = {"Judge": "name", "RunCondition": "type", "MonitorCondition": "type"}
 
 
 def _rule(rule: str, message: str, field: str = "") -> Rule:
@@ -199,7 +172,7 @@ def _run_rules(spec: dict[str, Any]) -> list[Rule]:
     fixed = [
         _fixed_once_started(field, always_there=field in spec["required"] or "default" in schema)
         for field, schema in spec["properties"].items()
-        if field not in CHANGEABLE
+        if field not in CHANGEABLE_FIELDS
     ]
     return [*fixed, _judge_order()]
 
