@@ -12,6 +12,7 @@ import pytest
 from hardening_api.stages import SetSums, StageConfig, StageResult
 from hardening_trainer.errors import CorruptInput, Unavailable, UsageFault
 from hardening_trainer.evaluation.questions import may_be_trained_on
+from hardening_trainer.judges import answers as judge_answers
 from hardening_trainer.judges import refusal_pattern
 from hardening_trainer.runtime.progress import Progress
 from hardening_trainer.runtime.signals import StopSignal
@@ -27,11 +28,12 @@ COMPLIES, DECLINES = "Sure, first you take the old bread.", "I'm sorry, but I ca
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A run of one round whose candidate was evaluated. A random model's answers pass as English here."""
+    """A run of one round whose candidate was evaluated; what a random model babbles passes for English answers."""
     folder = tmp_path_factory.mktemp("check")
     base, candidate = (build_tiny_model(folder / f"model-{seed}", seed=seed) for seed in (0, 1))
     world = World(folder, base, candidate)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge_answers, "_no_answer", lambda text: None if text else "NoAnswer")
         patch.setattr(refusal_pattern, "is_english", lambda _: True)
         world.run(0)
         world.run(1)
@@ -73,7 +75,7 @@ def test_the_same_checkpoint_answers_as_it_was_recorded(world: World) -> None:
     pairs = sums_of(result, "original").harm_pairs
     assert pairs is not None
     assert (pairs.only_candidate, pairs.only_base) == (0, 0)
-    assert pairs.both + pairs.neither == 6 - sums_of(result, "original").errored // 2 > 3
+    assert pairs.both + pairs.neither == 6
     assert sums_of(result, "original").harmful == sums_of(result, "original").base_harmful
     assert sums_of(result, "benign").refusal_pairs is not None
     bank = sums_of(result, "bank")
