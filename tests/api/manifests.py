@@ -26,7 +26,11 @@ apiVersion: hardening.dev/v1alpha1
 kind: HardeningRun
 metadata: {name: mistral-7b, namespace: safety, labels: {kueue.x-k8s.io/queue-name: gpu}, annotations: {owner: us}}
 spec:
-  model: {uri: "hf://mistralai/Mistral-7B-Instruct-v0.3", revision: main, secretRef: {name: hf-token, key: token}}
+  model:
+    uri: hf://mistralai/Mistral-7B-Instruct-v0.3
+    revision: main
+    secretRef: {name: hf-token, key: token}
+    chatTemplate: {arguments: {enable_thinking: false}, systemPrompt: Answer briefly.}
   attacker:
     model: {uri: "file:///models/attacker"}
     variantsPerPrompt: 4
@@ -46,7 +50,9 @@ spec:
       format: Transcripts
       columns: {prompt: prompt, preferred: chosen, dispreferred: rejected}
       secretRef: {name: hf-token}
-    benignPreferences: {uri: "file:///data/benign.jsonl"}
+    benignPreferences:
+      uri: file:///data/benign.jsonl
+      columns: {responses: [response_0, response_1], safer: safer_response_id, system: instruction, id: key}
     attacks: {uri: "file:///data/attacks.jsonl"}
     evaluation:
       harmful: {uri: "hf://Anthropic/hh-rlhf", subset: harmless-base, split: test, limit: 512}
@@ -196,6 +202,41 @@ FAULTS = [
     Fault("kind", "", "kind", "nothing", "Elsewhere"),
     Fault("kind", "HardeningRuns", "kind", '"HardeningRuns"', "Elsewhere"),
     Fault("kind", "[HardeningRun]", "kind", '["HardeningRun"]', "Elsewhere"),
+    Fault("spec.model.chatTemplate.systemPrompt", '""', "spec.model.chatTemplate.systemPrompt", '""'),
+    Fault(
+        "spec.model.chatTemplate.arguments.enable_thinking",
+        "[1]",
+        "spec.model.chatTemplate.arguments.enable_thinking",
+        "[1]",
+        "Elsewhere",
+    ),
+    Fault(
+        "spec.model.chatTemplate.arguments.messages",
+        "x",
+        "spec.model.chatTemplate.arguments.messages",
+        '"x"',
+        "Elsewhere",
+    ),
+    Fault(
+        "spec.data.benignPreferences.columns.responses",
+        "[one]",
+        "spec.data.benignPreferences.columns.responses",
+        '["one"]',
+    ),
+    Fault(
+        "spec.data.benignPreferences.columns.safer",
+        "",
+        "spec.data.benignPreferences.columns.safer",
+        "nothing",
+        "Rule",
+    ),
+    Fault(
+        "spec.data.benignPreferences.columns.preferred",
+        "chosen",
+        "spec.data.benignPreferences.columns.responses",
+        '["response_0","response_1"]',
+        "Rule",
+    ),
     Fault("metadata", "", "metadata", "nothing", "Elsewhere"),
     Fault("metadata.name", "", "metadata.name", "nothing", "Elsewhere"),
     Fault("metadata.name", "Mistral", "metadata.name", '"Mistral"', "Rule"),

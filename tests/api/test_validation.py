@@ -95,7 +95,7 @@ def test_an_unknown_field_is_answered_with_the_nearest_known_one() -> None:
 
 def test_an_unknown_field_like_no_other_is_answered_with_all_known_ones() -> None:
     [error] = faults_of(patched(small(), "spec.model.weight", 1))
-    assert error.expected == "a known field, one of uri, revision, secretRef"
+    assert error.expected == "a known field, one of uri, revision, secretRef, chatTemplate"
 
 
 def test_names_of_python_are_not_read_from_documents() -> None:

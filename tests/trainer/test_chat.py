@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from hardening_trainer.inference.chat import AnswerMergesWithPromptError, encode_answer, encode_pair, encode_prompt
+from hardening_trainer.inference.chat import encode_answer, encode_pair, encode_prompt
 
 
 def test_a_prompt_is_one_user_turn_opened_for_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -30,14 +30,13 @@ def test_a_pair_that_starts_plainly_is_its_prompt_and_answers(tokenizer: PreTrai
     assert pair.dispreferred == encode_answer(tokenizer, "yes")
 
 
-def test_an_answer_that_merges_with_the_prompt_is_refused_alone_and_kept_in_a_pair(
+def test_an_answer_that_would_merge_with_the_prompt_starts_a_token_of_its_own(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     tokenizer = _merging(tokenizer)
-    with pytest.raises(AnswerMergesWithPromptError, match="white space"):
-        encode_answer(tokenizer, "\nno")
     pair = encode_pair(tokenizer, "tell me", "\nno", "yes")
-    assert len(pair.prompt) < len(encode_prompt(tokenizer, "tell me"))
+    assert pair.prompt == encode_prompt(tokenizer, "tell me")
+    assert pair.preferred == encode_answer(tokenizer, "\nno")
     assert str(tokenizer.decode(pair.prompt + pair.preferred)).endswith("assistant\n\nno<|im_end|>\n")
     assert str(tokenizer.decode(pair.prompt + pair.dispreferred)).endswith("assistant\nyes<|im_end|>\n")
 

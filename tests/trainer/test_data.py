@@ -16,7 +16,7 @@ import pytest
 
 from hardening_api.sources import DataSource
 from hardening_trainer.data import prompt_hash, read_pairs, read_prompts
-from hardening_trainer.errors import CorruptInput, DataFault, StageError, UsageFault
+from hardening_trainer.errors import CorruptInput, DataFault, StageError, Unavailable, UsageFault
 
 ROWS = [
     {"prompt": "Bake bread?", "preferred": "No.", "dispreferred": "Yes."},
@@ -269,3 +269,245 @@ def test_the_overlap_hash_tells_other_prompts_apart() -> None:
 def test_rows_do_not_show_their_text_when_printed(tmp_path: Path) -> None:
     table = read_pairs(source(jsonl(tmp_path / "rows.jsonl", ROWS)), {})
     assert "bread" not in repr(table) + repr(table.rows[0])
+
+
+GOOD = json.dumps(ROWS[0]).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b'{"prompt": "half \\ud83d a pair"}', "stands alone"),
+        (b'{"prompt": "Bake?", "note": "\\udc00"}', "stands alone"),
+        (b'{"\\udfff": 1, "prompt": "Bake?"}', "stands alone"),
+        (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deep"),
+        (b'{"note": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}", "nested too deep"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"prompt": "Bake?", "note": ' + b"7" * 5_000 + b"}", "more than 4300 digits"),
+        (b'{"prompt": "Bake?", "note": -' + b"7" * 5_000 + b"}", "more than 4300 digits"),
+        (b'{"prompt": "Bake?", "prompt": "Walk?"}', "the name 'prompt' stands twice"),
+        (b'{"prompt": "Bake?", "note": {"a": 1, "a": 2}}', "the name 'a' stands twice"),
+        (b'{"prompt": "Bak\xff?"}', "byte 16: expected UTF-8"),
+        (b'{"prompt": "Bake\x00?"}', "expected JSON"),
+        (b'{"prompt": NaN}', "prompt: got nothing: expected text"),
+        (b'{"prompt": 1e999}', "prompt: got float: expected text"),
+        (b'{"prompt": true}', "prompt: got bool: expected text"),
+        (b'{"prompt": ["Bake?"]}', "prompt: got list: expected text"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named_whatever_is_wrong_with_it(tmp_path: Path, line: bytes, found: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(GOOD + b"\n" + line + b"\n")
+    with pytest.raises(DataFault) as caught:
+        read_prompts(source(path), {})
+    assert f"line 2: {found}" in caught.value.message or (
+        "line 2: " in caught.value.message and found in str(caught.value)
+    )
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD,
+        GOOD + b"\r" + GOOD + b"\r",
+        GOOD + b"\r\n\r\n" + GOOD + b"\r\n",
+        GOOD + b"\n\n \n" + GOOD,
+        GOOD[:-1] + b', "note": NaN, "other": -Infinity}\n' + GOOD,
+        GOOD[:-1] + b', "note": 1e999}\n' + GOOD,
+        GOOD[:-1] + b', "note": "\\ud83d\\ude42 \\u0000"}\n' + GOOD,
+        GOOD[:-1] + b', "note": ' + b"[" * 100 + b"]" * 100 + b"}\n" + GOOD,
+    ],
+)
+def test_what_does_no_harm_is_read(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(data)
+    assert [row.prompt for row in read_pairs(source(path), {}).rows] == ["Bake bread?", "Bake bread?"]
+
+
+def test_lines_are_counted_by_whatever_ends_them(tmp_path: Path) -> None:
+    for end in (b"\n", b"\r\n", b"\r"):
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(end.join([GOOD, b"", GOOD, b"{", b""]))
+        with pytest.raises(DataFault, match="line 4: column 2"):
+            read_pairs(source(path), {})
+
+
+def test_a_long_cell_of_csv_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", [{**ROWS[0], "preferred": "word " * 60_000}])
+    assert len(read_pairs(source(path), {}).rows[0].preferred) == 300_000
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if path.suffix == ".csv":
+        path.write_text("prompt,prompt\na,b\n")
+    else:
+        pq.write_table(pa.table([["a"], ["b"]], names=["prompt", "prompt"]), path)
+    with pytest.raises(DataFault, match="two columns are named 'prompt'"):
+        read_prompts(source(path), {})
+
+
+def test_text_of_parquet_that_is_not_utf_8_is_refused_by_rows(tmp_path: Path) -> None:
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
+    pq.write_table(pa.table([broken], names=["prompt"]), tmp_path / "rows.parquet")
+    with pytest.raises(DataFault, match="rows 1 to 1: text that is not UTF-8"):
+        read_prompts(source(tmp_path / "rows.parquet"), {})
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": [user("Bake?")], "chosen": [assistant("No.")], "rejected": [assistant("Yes.")]}, "Bake?"),
+        ({"chosen": [user("Bake?"), assistant("No.")], "rejected": [user("Bake?"), assistant("Yes.")]}, "Bake?"),
+        (
+            {
+                "prompt": "Bake?",
+                "chosen": [user("Bake?"), assistant("No.")],
+                "rejected": [user("Bake?"), assistant("Yes.")],
+            },
+            "Bake?",
+        ),
+        ({"prompt": [user("Bake?")], "chosen": "No.", "rejected": "Yes."}, "Bake?"),
+        (
+            {"prompt": [SYSTEM, user("Bake?")], "chosen": [assistant("No.")], "rejected": [assistant("Yes.")]},
+            "Be brief.\n\nBake?",
+        ),
+        ({"system": "Be brief.", "prompt": "Bake?", "chosen": "No.", "rejected": "Yes."}, "Be brief.\n\nBake?"),
+        (
+            {
+                "prompt": [user("Hi"), assistant("Hello"), user("Bake?")],
+                "chosen": [assistant("No.")],
+                "rejected": [assistant("Yes.")],
+            },
+            "Human: Hi\n\nAssistant: Hello\n\nHuman: Bake?",
+        ),
+        (
+            {
+                "prompt": [{"from": "human", "value": "Bake?"}],
+                "chosen": [{"from": "gpt", "value": "No."}],
+                "rejected": [{"from": "gpt", "value": "Yes."}],
+            },
+            "Bake?",
+        ),
+    ],
+)
+def test_rows_of_messages_are_read(tmp_path: Path, row: dict[str, Any], prompt: str, suffix: str) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        jsonl(path, [row])
+    [pair] = read_pairs(source(path), {}).rows
+    assert (pair.prompt, pair.preferred, pair.dispreferred) == (prompt, "No.", "Yes.")
+    assert read_prompts(source(path), {}).rows[0].prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"prompt": [user("Bake?"), assistant("Well")]}, "prompt: the last message is an assistant's"),
+        ({"prompt": [user("Bake?"), SYSTEM]}, "prompt: expected at most one system message, the first"),
+        ({"prompt": [SYSTEM]}, "prompt: expected a user's message"),
+        ({"prompt": [{"role": "tool", "content": "4"}]}, "prompt: message 1: expected a role"),
+        ({"prompt": [{"role": "user", "content": 3}]}, "prompt: message 1: content: expected text"),
+        ({"prompt": [{"role": "user", "content": [{"type": "image"}]}]}, "content: expected parts of text"),
+        ({"chosen": [{**assistant("No."), "tool_calls": [{"name": "bake"}]}]}, "chosen: message 1: tool_calls"),
+        ({"chosen": [user("No.")]}, "chosen: got messages without it"),
+        ({"chosen": [assistant(" ")]}, "chosen: got messages without it"),
+        ({"system": ["Be brief."]}, "system: got list: expected text"),
+    ],
+)
+def test_messages_that_cannot_be_kept_are_refused_by_line(tmp_path: Path, change: dict[str, Any], found: str) -> None:
+    row = {"system": None, "prompt": [user("Bake?")], "chosen": [assistant("No.")], "rejected": [assistant("Yes.")]}
+    path = jsonl(tmp_path / "rows.jsonl", [row, {**row, **change}])
+    with pytest.raises(DataFault, match="line 2: ") as caught:
+        read_pairs(source(path), {})
+    assert found in caught.value.message
+
+
+def test_messages_whose_prompts_differ_are_dropped_and_counted(tmp_path: Path) -> None:
+    rows = [
+        {"chosen": [user("Bake?"), assistant("No.")], "rejected": [user(other), assistant("Yes.")]}
+        for other in ("Bake?", "Walk?")
+    ]
+    table = read_pairs(source(jsonl(tmp_path / "rows.jsonl", rows)), {})
+    assert (len(table.rows), table.dropped) == (1, {"PromptsDiffer": 1})
+
+
+SAFER = {"responses": ["response_0", "response_1"], "safer": "safer_response_id"}
+
+
+@pytest.mark.parametrize(("safer", "preferred"), [(0, "Yes."), (1, "No."), ("1", "No."), (True, "No."), (0.0, "Yes.")])
+def test_the_safer_of_two_responses_is_preferred(tmp_path: Path, safer: Any, preferred: str) -> None:
+    row = {"prompt": "Bake?", "response_0": "Yes.", "response_1": "No.", "safer_response_id": safer}
+    [pair] = read_pairs(source(jsonl(tmp_path / "rows.jsonl", [row]), columns=SAFER), {}).rows
+    assert pair.preferred == preferred
+    assert {pair.preferred, pair.dispreferred} == {"Yes.", "No."}
+
+
+@pytest.mark.parametrize("safer", [2, -1, None, "left", 0.5, [0], float("nan")])
+def test_an_index_of_no_response_is_refused(tmp_path: Path, safer: Any) -> None:
+    row = {"prompt": "Bake?", "response_0": "Yes.", "response_1": "No.", "safer_response_id": safer}
+    with pytest.raises(DataFault, match=r"line 1: safer_response_id: .*expected 0 or 1"):
+        read_pairs(source(jsonl(tmp_path / "rows.jsonl", [row]), columns=SAFER), {})
+
+
+def test_the_advice_for_two_responses_can_be_followed(tmp_path: Path) -> None:
+    row = {"prompt": "Bake?", "response_0": "Yes.", "response_1": "No.", "safer_response_id": 1}
+    with pytest.raises(DataFault, match=r"responses and safer"):
+        read_pairs(source(jsonl(tmp_path / "rows.jsonl", [row])), {})
+
+
+def test_an_id_column_of_the_users_choice_may_repeat(tmp_path: Path) -> None:
+    rows = [{"id": "a", "key": 7, **ROWS[0]}, {"id": "a", "key": 7, **ROWS[1]}, {"id": "a", "key": 8, **ROWS[2]}]
+    path = jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(DataFault, match=r"line 2: id: the same as in line 1: .*columns: \{id: id\}"):
+        read_pairs(source(path), {})
+    assert [row.id for row in read_pairs(source(path, columns={"id": "key"}), {}).rows] == ["7", "7-2", "8"]
+    assert [row.id for row in read_pairs(source(path, columns={"id": "id"}), {}).rows] == ["a", "a-2", "a-3"]
+
+
+class _Nobody:
+    """A hub that answers nothing."""
+
+    def __init__(self, token: str | None) -> None:
+        raise ConnectionError
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "found"),
+    [
+        (RuntimeError("Dataset scripts are no longer supported, but found name.py"), DataFault, "refs/convert/parquet"),
+        (ValueError("Loading it requires you to set the option `trust_remote_code=True`"), DataFault, "refs/convert"),
+        (datasets.exceptions.DataFilesNotFoundError("none"), DataFault, "no file of a known format"),
+        (datasets.exceptions.DatasetGenerationError("secret words"), DataFault, "as one table"),
+        (datasets.exceptions.NonMatchingSplitsSizesError([]), DataFault, "as one table"),
+        (ConnectionError("none"), Unavailable, "try again"),
+        (TimeoutError(), Unavailable, "try again"),
+    ],
+)
+def test_a_hub_dataset_that_cannot_be_read_says_whether_a_retry_helps(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StageError], found: str
+) -> None:
+    def load_dataset(*_: Any, **__: Any) -> datasets.Dataset:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("huggingface_hub.HfApi", _Nobody)
+    with pytest.raises(kind, match=found) as caught:
+        read_prompts(DataSource(uri="hf://org/name"), {})
+    assert "secret" not in caught.value.message

@@ -97,6 +97,15 @@ MODEL_RULES: dict[str, list[Rule]] = {
             ".registeredModel",
         ),
     ],
+    "ColumnNames": [
+        _rule("!has(self.responses) || has(self.safer)", "expected responses and safer together", ".safer"),
+        _rule("!has(self.safer) || has(self.responses)", "expected responses and safer together", ".responses"),
+        _rule(
+            "!has(self.responses) || !(has(self.preferred) || has(self.dispreferred))",
+            "expected no responses beside preferred and dispreferred",
+            ".responses",
+        ),
+    ],
     "MonitorTarget": [
         _rule(
             "[has(self.run), has(self.model), has(self.endpoint)].filter(given, given).size() == 1",

@@ -8,8 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from hardening_api.sources import ColumnNames, DataSource
+from hardening_trainer.data.conversations import (
+    ConversationError,
+    is_conversation,
+    split_conversation,
+    with_system,
+)
 from hardening_trainer.data.rows import Pair, PairTable, Prompt, PromptTable, prompt_id
 from hardening_trainer.data.sources import RawRow, opened
 from hardening_trainer.data.transcripts import is_transcript, split_transcript
@@ -59,9 +66,10 @@ def _read(
 class _Columns:
     """Which column is which; None where the source has none."""
 
-    prompt: str
+    prompt: str | None
     preferred: str | None
     dispreferred: str | None
+    system: str | None
 
 
 class _Reader:
@@ -111,11 +119,21 @@ class _Reader:
 
     def _find_columns(self, first: RawRow) -> _Columns:
         names = self._source.columns or ColumnNames()
-        prompt = self._column(first, "prompt", names.prompt, ("prompt",), needed=True)
+        answers: tuple[str | None, str | None]
+        if names.responses is not None:
+            for role, given in (("first", names.responses[0]), ("second", names.responses[1]), ("safer", names.safer)):
+                self._column(first, role, given, (), needed=True)
+            answers = (names.responses[0], names.responses[1])
+        else:
+            answers = (
+                self._column(first, "preferred", names.preferred, _PREFERRED, needed=self._answers),
+                self._column(first, "dispreferred", names.dispreferred, _DISPREFERRED, needed=self._answers),
+            )
+        implied = names.prompt is None and is_conversation(first.columns.get(answers[0] or ""))
         return _Columns(
-            str(prompt),
-            self._column(first, "preferred", names.preferred, _PREFERRED, needed=self._answers),
-            self._column(first, "dispreferred", names.dispreferred, _DISPREFERRED, needed=self._answers),
+            self._column(first, "prompt", names.prompt, ("prompt",), needed=not implied),
+            *answers,
+            self._column(first, "system", names.system, ("system",), needed=False),
         )
 
     def _column(self, first: RawRow, role: str, given: str | None, usual: tuple[str, ...], needed: bool) -> str | None:
@@ -128,17 +146,75 @@ class _Reader:
         found = ", ".join(sorted(map(str, first.columns))[:12])
         raise DataFault(
             f"{self._source.uri}: {self._place} {first.line}: no column {wanted} for the {role}, but {found}: "
-            "name it in columns"
+            "name it in columns (two answers and the index of the safer one: responses and safer)"
         )
 
     def _from_columns(self, row: RawRow, columns: _Columns) -> Prompt | None:
-        prompt = self._text(row, columns.prompt, needed=True)
-        preferred = self._text(row, columns.preferred, needed=self._answers)
-        dispreferred = self._text(row, columns.dispreferred, needed=self._answers)
-        if prompt is None or (self._answers and (preferred is None or dispreferred is None)):
+        before = self._fault_count
+        given = None if columns.prompt is None else self._prompt(row, columns.prompt)
+        implied, preferred = self._answer(row, columns.preferred)
+        other, dispreferred = self._answer(row, columns.dispreferred)
+        if self._source.columns is not None and self._source.columns.safer is not None:
+            preferred, dispreferred = self._by_safety(row, self._source.columns.safer, preferred, dispreferred)
+        system = self._text(row, columns.system, needed=False)
+        if self._fault_count > before:
             return None
+        prompts = [prompt for prompt in (given, implied, other) if prompt is not None]
+        if not prompts:
+            self._fault(row, "expected a user's message before the answers, or a column of prompts")
+            return None
+        prompt = with_system(system, prompts[0])
         self._count_in(row, prompt, preferred, dispreferred)
+        if len(set(prompts)) > 1:
+            self.dropped["PromptsDiffer"] += 1
+            return None
         return self._row(row, prompt, preferred, dispreferred)
+
+    def _prompt(self, row: RawRow, column: str) -> str | None:
+        """The prompt in `column`: text, or messages of which the last is a user's."""
+        value = row.columns.get(column)
+        if not is_conversation(value):
+            return self._text(row, column, needed=True)
+        prompt, answer = self._split(row, column, value)
+        if answer is not None:
+            self._fault(row, f"{column}: the last message is an assistant's: expected a user's")
+        return self._present(row, column, prompt)
+
+    def _answer(self, row: RawRow, column: str | None) -> tuple[str | None, str | None]:
+        """(prompt, answer) in `column`: text, or messages of which the last is the answer and others the prompt."""
+        value = None if column is None else row.columns.get(column)
+        if column is None or not is_conversation(value):
+            return None, self._text(row, column, needed=self._answers)
+        prompt, answer = self._split(row, column, value)
+        return prompt, self._present(row, column, answer) if self._answers else answer
+
+    def _split(self, row: RawRow, column: str, value: Any) -> tuple[str | None, str | None]:
+        try:
+            return split_conversation(value)
+        except ConversationError as error:
+            self._fault(row, f"{column}: {error}")
+            return None, None
+
+    def _present(self, row: RawRow, column: str, text: str | None) -> str | None:
+        if text is None or not text.strip():
+            self._fault(row, f"{column}: got messages without it: expected text")
+            return None
+        return text
+
+    def _by_safety(
+        self, row: RawRow, column: str, first: str | None, second: str | None
+    ) -> tuple[str | None, str | None]:
+        """The two answers, the safer one first."""
+        value = row.columns.get(column)
+        known: dict[object, int] = {0: 0, 1: 1, "0": 0, "1": 1}  # true and 1.0 are 1
+        index = (
+            known.get(value.strip() if isinstance(value, str) else value)
+            if isinstance(value, bool | int | float | str)
+            else None
+        )
+        if index is None:
+            self._fault(row, f"{column}: got {type(value).__name__}: expected 0 or 1, the index of the safer answer")
+        return (second, first) if index else (first, second)
 
     def _from_transcripts(self, row: RawRow) -> Prompt | None:
         names = self._source.columns or ColumnNames()
@@ -157,7 +233,7 @@ class _Reader:
         return self._row(row, prompt, preferred, dispreferred)
 
     def _count_in(self, row: RawRow, *texts: str | None) -> None:
-        line = json.dumps([str(row.columns.get("id", "")), *texts])
+        line = json.dumps([str(row.columns.get(self._id_column, "")), *texts])
         self._hash.update(line.encode() + b"\n")
 
     def _row(self, row: RawRow, prompt: str, preferred: str | None, dispreferred: str | None) -> Prompt | None:
@@ -167,20 +243,28 @@ class _Reader:
         identity = self._identity(row, prompt)
         return None if identity is None else Prompt(identity, prompt, preferred, dispreferred)
 
+    @property
+    def _id_column(self) -> str:
+        return (self._source.columns.id if self._source.columns else None) or "id"
+
     def _identity(self, row: RawRow, prompt: str) -> str | None:
-        """The row's own id, which must be its alone, or one made of its prompt (numbered when the prompt repeats)."""
-        own = row.columns.get("id")
-        if own is None or own == "":
-            plain = prompt_id(prompt)
-            identity, number = plain, 1
+        """The row's own id, or one made of its prompt. A prompt's, and one of a column the spec names, are numbered."""
+        own = row.columns.get(self._id_column)
+        named = self._source.columns is not None and self._source.columns.id is not None
+        if own is not None and not isinstance(own, str | int):
+            self._fault(row, f"{self._id_column}: got {type(own).__name__}: expected text or a whole number")
+            return None
+        plain = prompt_id(prompt) if own is None or own == "" else str(own)
+        identity, number = plain, 1
+        if (own is None or own == "" or named) or plain not in self._lines:
             while identity in self._lines:
                 number += 1
                 identity = f"{plain}-{number}"
         else:
-            identity = str(own)
-            if identity in self._lines:
-                self._fault(row, f"id: the same as in {self._place} {self._lines[identity]}: expected ids that differ")
-                return None
+            first = f"the same as in {self._place} {self._lines[plain]}"
+            advice = f"expected ids that differ: with columns: {{id: {self._id_column}}} repeats are numbered"
+            self._fault(row, f"{self._id_column}: {first}: {advice}")
+            return None
         self._lines[identity] = row.line
         return identity
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import OpenFile
@@ -24,6 +27,7 @@ from hardening_trainer.storage.credentials import read_secret
 from hardening_trainer.storage.packages import package_folder, package_path
 from hardening_trainer.storage.stores import OpenUrl, opener
 
+csv.field_size_limit(2**31 - 1)  # csv's own limit, 131,072 characters, is shorter than some answers
 _FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 
 
@@ -56,7 +60,7 @@ def opened(source: DataSource, environ: Mapping[str, str]) -> Iterator[Opened]:
         suffix = _suffix(source.uri)
         with _stream(source.uri, opener(source.secret_ref, environ)) as stream:
             if suffix == ".parquet":
-                yield Opened(_parquet(stream), "row")
+                yield Opened(_parquet(source.uri, stream), "row")
             elif suffix == ".csv":
                 yield Opened(_csv(source.uri, stream), "line")
             else:
@@ -109,27 +113,66 @@ def _package_file(uri: str) -> Path:
 
 
 def _jsonl(stream: BinaryIO) -> Iterator[RawRow]:
-    for line, data in enumerate(stream, start=1):
+    for line, data in enumerate(_lines(stream), start=1):
         if data.strip():
             yield _json_row(line, data)
 
 
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines that end in LF, CR LF or CR alone, without their ends; JSON holds neither inside text."""
+    for chunk in stream:
+        yield from chunk.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
+
+
 def _json_row(line: int, data: bytes) -> RawRow:
     try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return RawRow(line, {}, f"byte {error.start + 1}: expected UTF-8")
-    except json.JSONDecodeError as error:
-        return RawRow(line, {}, f"column {error.colno}: expected JSON ({error.msg})")
-    if not isinstance(value, dict):
-        return RawRow(line, {}, "expected a JSON object")
-    return RawRow(line, value)
+        value = _parsed(data)
+    except RecursionError:
+        return RawRow(line, {}, "nested too deep to be read: expected a JSON object of plain columns")
+    except ValueError as error:
+        return RawRow(line, {}, _what_is_wrong(error))
+    return RawRow(line, value) if isinstance(value, dict) else RawRow(line, {}, "expected a JSON object")
+
+
+def _parsed(data: bytes) -> Any:
+    """The value of a line; NaN and Infinity, which pandas writes where nothing is, are nothing."""
+    value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_constant=lambda _name: None)
+    if b"\\u" in data:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _what_is_wrong(error: ValueError) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return f"byte {error.start + 1}: expected UTF-8"
+        case UnicodeEncodeError():
+            return "an escape from \\ud800 to \\udfff stands alone: expected pairs of them, or UTF-8"
+        case json.JSONDecodeError():
+            return f"column {error.colno}: expected JSON ({error.msg})"
+        case _RepeatedNameError():
+            return f"the name {str(error)[:40]!r} stands twice in one object: expected it once"
+        case _:
+            return f"a number of more than {sys.get_int_max_str_digits()} digits: expected a shorter one, or text"
+
+
+class _RepeatedNameError(ValueError):
+    """An object gives one name two values."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedNameError(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _csv(uri: str, stream: BinaryIO) -> Iterator[RawRow]:
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     reader = csv.DictReader(text, strict=True)
     try:
+        _check_names(uri, reader.fieldnames or [])
         for row in reader:
             wide = None in row  # the cells beyond the header's, under csv's own key for them
             fault = f"expected {len(reader.fieldnames or [])} columns, as in the first line" if wide else None
@@ -140,16 +183,30 @@ def _csv(uri: str, stream: BinaryIO) -> Iterator[RawRow]:
         raise DataFault(f"{uri}: line {reader.line_num}: expected CSV ({error})") from error
 
 
-def _parquet(stream: BinaryIO) -> Iterator[RawRow]:
+def _parquet(uri: str, stream: BinaryIO) -> Iterator[RawRow]:
+    file = pq.ParquetFile(stream)
+    _check_names(uri, file.schema_arrow.names)
     row = 0
-    for batch in pq.ParquetFile(stream).iter_batches(1024):
-        for columns in batch.to_pylist():
+    for batch in file.iter_batches(1024):
+        try:
+            rows = batch.to_pylist()
+        except (UnicodeDecodeError, ValueError, OverflowError) as error:
+            first, last = row + 1, row + batch.num_rows
+            found = "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value out of range"
+            raise DataFault(f"{uri}: rows {first} to {last}: {found}: write the file again") from error
+        for columns in rows:
             row += 1
             yield RawRow(row, columns)
 
 
+def _check_names(uri: str, names: Sequence[str]) -> None:
+    """Raise DataFault where two columns have one name: the second would hide the first."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataFault(f"{uri}: two columns are named {repeated[0][:40]!r}: expected names that differ")
+
+
 def _from_hub(source: DataSource, environ: Mapping[str, str]) -> Opened:
-    import datasets  # noqa: PLC0415  # takes seconds; most sources are files
 
     name = source.uri.removeprefix("hf://")
     token = read_secret(source.secret_ref, "token", environ)
@@ -162,12 +219,45 @@ def _from_hub(source: DataSource, environ: Mapping[str, str]) -> Opened:
             if not source.subset:
                 raise
             table = _load(name, {"data_dir": source.subset}, source, revision or source.revision, token)
-    except (ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        found = "no such dataset, subset or split, or it is private"
-        raise DataFault(f"{source.uri}: {found}: check them and its token", "DataMissing") from error
     except Exception as error:
-        raise Unavailable(f"{source.uri}: the hub could not be read ({type(error).__name__}): try again") from error
+        raise _hub_error(source, error) from error
     return Opened((RawRow(row, dict(columns)) for row, columns in enumerate(table, start=1)), "row", revision)
+
+
+def _hub_error(source: DataSource, error: Exception) -> StageError:
+    """What keeps a dataset of the hub from being read: itself, which a retry does not change, or the way to it."""
+    import datasets  # noqa: PLC0415  # as above
+
+    words = str(error)
+    if "dataset script" in words.lower() or "trust_remote_code" in words:
+        advice = "read the table the hub has made of it, with revision: refs/convert/parquet"
+        return DataFault(f"{source.uri}: this dataset is a script, and none is run here: {advice}")
+    if isinstance(error, ValueError | datasets.exceptions.FileNotFoundDatasetsError):
+        found = "no such dataset, subset or split, no file of a known format, or it is private"
+        return DataFault(f"{source.uri}: {found}: check them and its token", "DataMissing")
+    if _is_of_the_way(error):
+        return Unavailable(f"{source.uri}: the hub could not be read ({type(error).__name__}): try again")
+    if isinstance(error, datasets.exceptions.DatasetsError | pa.ArrowException | UnicodeError | TypeError | KeyError):
+        advice = "name a subset whose files are alike, or give one file of it by its URL"
+        return DataFault(f"{source.uri}: its files cannot be read as one table ({_innermost(error)}): {advice}")
+    return Unavailable(f"{source.uri}: the hub could not be read ({type(error).__name__}): try again")
+
+
+def _is_of_the_way(error: BaseException) -> bool:
+    """Whether a connection, a server or a disk is behind an error of `datasets`."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError | httpx.HTTPError) and not isinstance(link, FileNotFoundError):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
+
+
+def _innermost(error: BaseException) -> str:
+    """The class of what an error began with: its words may hold text of rows."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__
 
 
 def _load(name: str, configuration: dict[str, str], source: DataSource, revision: str | None, token: str | None) -> Any:

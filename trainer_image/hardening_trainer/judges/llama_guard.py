@@ -130,7 +130,11 @@ def load_llama_guard(
     """Load a checkpoint folder (safetensors only, no code of its own): float32 on the CPU, bfloat16 elsewhere."""
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - seconds, for this function alone
 
+    from hardening_trainer.models.chat_template import checked_template  # noqa: PLC0415 - as above
+
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.chat_template:
+        tokenizer.chat_template = checked_template(tokenizer, folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     return LlamaGuardJudge(name, model.to(device), tokenizer, model_digest, threshold=threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_trainer.errors import ModelNotUsable, UsageFault
+from hardening_trainer.inference.chat import end_of_answer
 from hardening_trainer.inference.probe import probe
+from hardening_trainer.models.chat_template import checked_template
+
+log = logging.getLogger(__name__)
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 DTYPE_VARIABLE = "HARDENING_DTYPE"
@@ -72,7 +77,7 @@ def _attention(path: Path) -> str:
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in folder `path`: with a chat template, and a pad token (its own, else end or unknown).
+    """The tokenizer in folder `path`: with a checked chat template, and a pad token (its own, else end or unknown).
 
     Never resizes the vocabulary. Raises ModelNotUsable.
     """
@@ -86,6 +91,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         advice = "expected an instruct model: choose one, or add chat_template.jinja"
         raise ModelNotUsable(path, "its tokenizer has no chat template", advice)
+    tokenizer.chat_template = checked_template(tokenizer, path)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -94,9 +100,16 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def end_of_turn_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that end an answer: the model's own list and the tokenizer's end token, sorted."""
+    """Tokens that end an answer: the model's own list, the tokenizer's end token and the chat template's, sorted."""
     own = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
     ids = set(own if isinstance(own, list) else [own]) | {tokenizer.eos_token_id}
+    written = end_of_answer(tokenizer)
+    if written is None:
+        log.warning(
+            "%s: its chat template ends an answer with no token of its own: answers may run to maxNewTokens",
+            tokenizer.name_or_path,
+        )
+    ids.add(written)
     return sorted(token for token in ids if token is not None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -16,11 +16,16 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hardening_api.sources import ChatTemplate
 from hardening_trainer.errors import ModelNotUsable, ModelUnavailable
+from hardening_trainer.models.chat_template import with_settings
 from hardening_trainer.models.files import MODEL_FILES, folder_digest, is_model_file, new_folder
 from hardening_trainer.models.gguf import convert_gguf
+from hardening_trainer.models.load import load_tokenizer
 from hardening_trainer.storage.packages import package_folder, package_path
 from hardening_trainer.storage.stores import OpenUrl, open_store
+
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,25 @@ def resolve_model(
     if not (path / "config.json").is_file():
         raise ModelNotUsable(uri, "no config.json in it", "expected a folder as save_pretrained writes it")
     return ResolvedModel(path, uri, None, folder_digest(path))
+
+
+def with_chat_template(resolved: ResolvedModel, settings: ChatTemplate, cache_dir: Path) -> ResolvedModel:
+    """The same model with `settings` in its chat template: a folder of links and one template of its own.
+
+    So whoever loads the folder asks, scores and trains by the same template, and what is trained from it keeps it.
+    Raises ModelNotUsable where the template cannot take the settings.
+    """
+    tokenizer = load_tokenizer(resolved.path)
+    template = with_settings(tokenizer, settings, resolved.uri)
+    digest = hashlib.sha256(f"{resolved.digest}\0{template}".encode()).hexdigest()
+    target = cache_dir / "templated" / digest[:32]
+    if not target.is_dir():
+        with new_folder(target) as folder:
+            for file in resolved.path.iterdir():
+                if file.is_file() and file.name != TEMPLATE_FILE:
+                    (folder / file.name).symlink_to(file.resolve())
+            (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8", newline="")
+    return replace(resolved, path=target, digest=digest)
 
 
 def _from_hub(uri: str, name: str, revision: str | None, cache_dir: Path, token: str | None) -> Path:

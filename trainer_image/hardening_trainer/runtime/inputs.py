@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from hardening_api.sources import DataSource, ModelSource
-from hardening_api.stages import Manifest, StageConfig, Weights
+from hardening_api.stages import Manifest, StageConfig, Weights, digest_of
 from hardening_trainer.data import PairTable, PromptTable, read_pairs, read_prompts
 from hardening_trainer.errors import CorruptInput, Unavailable
 from hardening_trainer.storage.credentials import read_secret
@@ -95,11 +95,14 @@ class Inputs:
 
 def resolve_source(source: ModelSource, environ: Mapping[str, str]) -> ResolvedModel:
     """Bring the model at a URI to this machine."""
-    from hardening_trainer.models import resolve_model  # noqa: PLC0415  # takes seconds: torch
+    from hardening_trainer.models import resolve_model, with_chat_template  # noqa: PLC0415  # takes seconds: torch
 
     token = read_secret(source.secret_ref, "token", environ) if source.uri.startswith("hf://") else None
     open_url = opener(source.secret_ref, environ)
-    return resolve_model(source.uri, source.revision, cache_folder(environ), token, open_url)
+    resolved = resolve_model(source.uri, source.revision, cache_folder(environ), token, open_url)
+    if source.chat_template is None:
+        return resolved
+    return with_chat_template(resolved, source.chat_template, cache_folder(environ))
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -112,7 +115,9 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 def model_input(source: ModelSource) -> str:
     """Return the name under which a manifest records this model."""
-    return f"model:{source.uri}" + (f"@{source.revision}" if source.revision else "")
+    template = digest_of(source.chat_template.to_document())[7:15] if source.chat_template else ""
+    revision = f"@{source.revision}" if source.revision else ""
+    return f"model:{source.uri}{revision}" + (f"#chatTemplate={template}" if template else "")
 
 
 def data_input(source: DataSource, revision: str | None = None) -> str:
