@@ -31,7 +31,7 @@ from hardening_trainer.judges import JudgeRow
 from hardening_trainer.judges.refusal_pattern import RefusalPattern
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
-from hardening_trainer.runtime.resume_cache import ResumeCache
+from hardening_trainer.storage.resume_cache import ResumeCache
 
 ORDINARY_TOKENS = 64
 ARMS = ("APL", "plain DPO")

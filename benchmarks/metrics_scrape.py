@@ -22,8 +22,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from hardening_operator.metrics.exporter import StatusCollector
-from hardening_operator.metrics.exposition import serve
+from hardening_operator.metrics.exporter import StatusCollector, serve
 from tests.metrics.fleet import healthy_monitors, many
 
 RESULTS = Path(__file__).parent / "results"

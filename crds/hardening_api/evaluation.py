@@ -195,7 +195,7 @@ class Gates(Contract):
         return self
 
 
-class Target(Contract):
+class PromotionTarget(Contract):
     """Where a promoted checkpoint goes."""
 
     type: Literal["Workspace", "S3", "MLflow"] = "Workspace"
@@ -212,7 +212,7 @@ class Target(Contract):
     """MLflow: alias to move."""
 
     @model_validator(mode="after")
-    def _has_what_its_type_needs(self) -> Target:
+    def _has_what_its_type_needs(self) -> PromotionTarget:
         if self.type == "S3" and self.uri is None:
             raise ExpectationError("at=uri;an s3:// URI, for a target of type S3")
         if self.type == "MLflow" and (self.tracking_uri is None or self.registered_model is None):
@@ -233,5 +233,5 @@ class Promotion(Contract):
     """Promote the first round that passes, or run all rounds and promote the best that passed."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
     """`Manual` asks a person as well; neither excuses the other."""
-    targets: Annotated[list[Target], Field(min_length=1, max_length=8)] = [Target()]
+    targets: Annotated[list[PromotionTarget], Field(min_length=1, max_length=8)] = [PromotionTarget()]
     """Where the checkpoint goes."""

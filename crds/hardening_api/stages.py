@@ -26,7 +26,7 @@ from hardening_api.base import (
     Timestamp,
     WorkspaceUrl,
 )
-from hardening_api.evaluation import CauseCounts, Evaluation, EvaluationData, EvaluationSet, Target
+from hardening_api.evaluation import CauseCounts, Evaluation, EvaluationData, EvaluationSet, PromotionTarget
 from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_api.status import EvaluationFigures, GateResult, StageName, TrainingFigures
@@ -262,7 +262,7 @@ class PromoteConfig(Contract):
     """Digest of the manifest that was evaluated; a checkpoint that no longer matches is refused."""
     base: ModelSource
     """The base model."""
-    targets: Annotated[list[Target], Field(min_length=1, max_length=8)]
+    targets: Annotated[list[PromotionTarget], Field(min_length=1, max_length=8)]
     """Where it goes."""
     gates: Annotated[list[GateResult], Field(min_length=1, max_length=3)]
     """The verdicts it was promoted on."""

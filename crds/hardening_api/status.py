@@ -217,7 +217,7 @@ class RoundStatus(Contract):
         return first
 
 
-class Progress(Contract):
+class StageProgress(Contract):
     """Where a running stage stands."""
 
     stage: StageName
@@ -310,7 +310,7 @@ class HardeningRunStatus(Contract):
     """Current round; 0 while the base model is evaluated."""
     summary: RunSummary | None = None
     """Harm before and after, and the win rate."""
-    progress: Annotated[list[Progress], Field(max_length=4)] = []
+    progress: Annotated[list[StageProgress], Field(max_length=4)] = []
     """Running stages."""
     base: RoundStatus | None = None
     """The base model's evaluation."""

@@ -9,7 +9,7 @@ import pytest
 
 from hardening_api.stats import newcombe
 from hardening_api.status import Rate
-from hardening_operator.cli.comparison import comparisons, spec_differences
+from hardening_operator.cli.diff import comparisons, spec_differences
 from tests.cli import sample
 from tests.cli.cluster import FakeCluster, kubectl_hardening
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hardening_api.status import Progress, RunCondition, RunDecision
+from hardening_api.status import RunCondition, RunDecision, StageProgress
 from hardening_operator.local.home import write_json
 from tests.cli import sample
 from tests.cli.cluster import EVENTS, NAMESPACE, RUNS, FakeCluster, hardening, kubectl_hardening, rbac_refusal
@@ -23,7 +23,7 @@ ASKED = RunDecision(
 def test_a_run_is_shown_with_figures_stages_and_the_next_command(cluster: FakeCluster, put_run: Any) -> None:
     failing = sample.stage("TrainDefender", "Running", attempts=2, disruptions=1)
     entry = sample.first_round(stages=[sample.stage("Attack"), failing], verdict=None)
-    progress = [Progress(stage="TrainDefender", round=1, ratio=0.45, eta_seconds=125)]
+    progress = [StageProgress(stage="TrainDefender", round=1, ratio=0.45, eta_seconds=125)]
     put_run(status=sample.status(rounds=[entry], progress=progress))
     shown = kubectl_hardening("status", "small")
     assert shown.exit_code == 0, shown.output

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from hardening_api.status import Progress
+from hardening_api.status import StageProgress
 from hardening_operator.cli.render.live_view import WIDE, PlainView, figures_table, progress_bars
 from hardening_operator.planner.types import Observed
 from tests.cli import sample
@@ -45,7 +45,7 @@ def test_a_live_table_keeps_the_base_and_the_newest_rounds() -> None:
 
 
 def test_a_running_stage_has_its_share_and_time_left() -> None:
-    progress = [Progress(stage="TrainDefender", round=2, ratio=0.45, eta_seconds=4000)]
+    progress = [StageProgress(stage="TrainDefender", round=2, ratio=0.45, eta_seconds=4000)]
     shown = drawn(progress_bars(sample.status(progress=progress), 80), 80)
     assert "round 2 TrainDefender" in shown
     assert "45% about 1 h 06 min left" in shown
@@ -55,5 +55,5 @@ def test_a_plain_view_tells_each_tenth_once() -> None:
     console = Console(file=io.StringIO(), width=80)
     view = PlainView(console, "tiny")
     for ratio in (0.05, 0.12, 0.15, 0.31):
-        view.update(sample.status(progress=[Progress(stage="Attack", round=1, ratio=ratio)]), Observed())
+        view.update(sample.status(progress=[StageProgress(stage="Attack", round=1, ratio=ratio)]), Observed())
     assert console.file.getvalue().splitlines() == ["tiny", "round 1 Attack 12%", "round 1 Attack 31%"]  # type: ignore[attr-defined]

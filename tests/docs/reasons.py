@@ -43,7 +43,7 @@ def reasons_of_no_failure() -> frozenset[str]:
     for file in _modules(OPERATOR):
         if "cli" not in file.relative_to(OPERATOR).parts:
             found |= set(_waiting_reasons(ast.parse(file.read_text())))
-    return frozenset(found - {"Running"})
+    return frozenset(found - {"Running", "NotEvaluated"})
 
 
 @cache
@@ -71,7 +71,7 @@ def _operator_reasons(tree: ast.Module) -> Iterator[str]:
                 yield from _texts(_argument(node, 1))
             case ast.Call(func=ast.Attribute(attr="end"), args=[ast.Constant(value="Failed"), _, reason, *_]):
                 yield from _texts(reason)
-            case ast.Assign(targets=[ast.Attribute(attr="failure")], value=ast.Tuple(elts=[reason, *_])):
+            case ast.Assign(targets=[ast.Attribute(attr="failure")], value=ast.Call(args=[reason, *_])):
                 yield from _texts(reason)
 
 
@@ -82,11 +82,11 @@ def _waiting_reasons(tree: ast.Module) -> Iterator[str]:
                 yield from _texts(reason)
             case ast.Call(func=ast.Name(id="Event"), args=[ast.Constant(value="Warning"), reason, *_]):
                 yield from _texts(reason)
-            case ast.Assign(targets=[ast.Name(id="gate")], value=ast.Tuple(elts=[ast.Constant(), reason, *_])):
+            case ast.Assign(targets=[ast.Name(id="gate")], value=ast.Call(args=[ast.Constant(), reason, *_])):
                 yield from _texts(reason)
             case ast.Call(func=ast.Attribute(attr="end"), args=[ast.Constant(value="NotPromoted"), _, reason, *_]):
                 yield from _texts(reason)
-            case ast.Assign(targets=[ast.Attribute(attr="why")], value=ast.Tuple(elts=[reason, *_])):
+            case ast.Assign(targets=[ast.Attribute(attr="why")], value=ast.Call(args=[reason, *_])):
                 yield from _texts(reason)
 
 

@@ -19,12 +19,12 @@ from hardening_api.status import (
     HardeningRunStatus,
     Mean,
     Phase,
-    Progress,
     Rate,
     RoundStatus,
     RunCondition,
     RunDecision,
     StageName,
+    StageProgress,
     StageStatus,
     TrainingFigures,
 )
@@ -149,7 +149,7 @@ def status(
     entries = [evaluated_round(i, shape, begun + timedelta(hours=i)) for i, shape in enumerate(rounds, start=1)]
     last = len(entries)
     ended = phase in ("Promoted", "NotPromoted", "Failed")
-    running = [Progress(stage="Attack", round=last + 1, ratio=progress, eta_seconds=90.0)] if progress else []
+    running = [StageProgress(stage="Attack", round=last + 1, ratio=progress, eta_seconds=90.0)] if progress else []
     if running:
         running_stage = StageStatus(stage="Attack", state="Running", attempts=1, start_time=timestamp(now))
         entries.append(RoundStatus(round=last + 1, stages=[running_stage]))

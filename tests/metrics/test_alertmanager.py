@@ -11,8 +11,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from hardening_operator.metrics.exporter import StatusCollector
-from hardening_operator.metrics.exposition import serve
+from hardening_operator.metrics.exporter import StatusCollector, serve
 from hardening_operator.metrics.facts import MonitorFacts
 from tests.metrics.alertmanager import Receiver, alertmanager, receiver
 from tests.metrics.fleet import monitor

@@ -20,7 +20,7 @@ from hardening_api.stages import STAGE_GAUGES, STAGE_GPU_GAUGES
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.local.metrics import RunMetrics
 from hardening_operator.metrics.catalogue import OPERATOR_METRICS
-from hardening_operator.metrics.exposition import ExpositionError, serve, write
+from hardening_operator.metrics.exporter import ExpositionError, serve, write
 from hardening_operator.metrics.instruments import Instruments
 from hardening_operator.planner.types import Event, Observed
 from hardening_trainer.dpo.watch import _SHOWN

@@ -13,8 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from hardening_api.stages import STAGE_GAUGES
-from hardening_operator.metrics.exporter import StatusCollector
-from hardening_operator.metrics.exposition import serve
+from hardening_operator.metrics.exporter import StatusCollector, serve
 from hardening_operator.metrics.instruments import Instruments
 from hardening_operator.planner.types import Event
 from hardening_trainer.runtime.gpu_memory import GpuMemory

@@ -11,7 +11,7 @@ from hardening_api.stages import SetSums
 from hardening_api.stats import RateSums
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.planner.run import plan
-from hardening_operator.planner.types import Observed, StageObservation
+from hardening_operator.planner.types import Observed, Pace, StageObservation
 from tests.operator.world import (
     BAD,
     GOOD,
@@ -521,7 +521,7 @@ def test_a_condition_keeps_its_transition_time_while_its_status_stays() -> None:
 def test_the_status_speaks_of_the_observed_generation_and_shows_progress() -> None:
     run = Run(spec_of())
     run.go_on_until(ATTACK)
-    run.plan(StageObservation(ATTACK, "Running", 1, progress=(0.25, 30.0)))
+    run.plan(StageObservation(ATTACK, "Running", 1, progress=Pace(0.25, 30.0)))
     assert run.status.observed_generation == 1
     assert {condition.observed_generation for condition in run.status.conditions} == {1}
     assert [part.to_document() for part in run.status.progress] == [

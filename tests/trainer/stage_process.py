@@ -49,7 +49,7 @@ def _child(arguments: list[str], home: str, largest_file: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     import torch
 
-    from hardening_trainer.runtime.command import main
+    from hardening_trainer.commands.main import main
 
     torch.set_num_threads(1)
     sys.exit(main(arguments))

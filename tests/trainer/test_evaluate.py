@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from hardening_api.stages import SetSums, StageConfig, StageResult
-from hardening_api.stats import MeanSums
+from hardening_api.stats import MeanSums, add_counts
 from hardening_trainer.errors import CorruptInput, DataFault, Interrupted
 from hardening_trainer.evaluation import answers as answering
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
@@ -159,6 +158,10 @@ def of_set(rows: list[dict[str, Any]], name: str) -> list[Row]:
     return [row for row in rows if row["set"] == name]
 
 
+def added(left: Any, right: Any) -> Any:
+    return add_counts(left, right) if isinstance(left, dict) else left + right
+
+
 def merged(results: list[StageResult]) -> dict[tuple[str, str], dict[str, Any]]:
     """Add shards' sums field by field, as the operator does."""
     groups: dict[tuple[str, str], list[SetSums]] = {}
@@ -169,7 +172,7 @@ def merged(results: list[StageResult]) -> dict[tuple[str, str], dict[str, Any]]:
     for name, parts in sorted(groups.items()):
         fields = [field for field in SetSums.model_fields if field not in ("set", "judge")]
         given = {field: [value for part in parts if (value := getattr(part, field)) is not None] for field in fields}
-        merged[name] = {field: reduce(operator.add, values) for field, values in given.items() if values}
+        merged[name] = {field: reduce(added, values) for field, values in given.items() if values}
     return merged
 
 

@@ -13,8 +13,8 @@ from hardening_api.stages import RESULT_LIMIT_BYTES, SetSums, StageResult
 from hardening_trainer.evaluation.judging import judge_tasks
 from hardening_trainer.evaluation.sums import Judged, set_sums
 from hardening_trainer.judges import Judgement, Outcome, Preference, Refusal
-from hardening_trainer.runtime import resume_cache
-from hardening_trainer.runtime.resume_cache import Records, ResumeCache, key_of
+from hardening_trainer.storage import resume_cache
+from hardening_trainer.storage.resume_cache import Records, ResumeCache, key_of
 
 HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", cause="Unparsable")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hardening_trainer.commands.main import main
 from hardening_trainer.models import load_causal_lm
-from hardening_trainer.runtime.command import main
 from tests.support.tiny_model import build_tiny_model
 
 ROWS = [

@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hardening_api.stages import RESULT_LIMIT_BYTES, StageConfig, StageResult
+from hardening_trainer.commands.main import main
 from hardening_trainer.errors import (
     CorruptInput,
     Interrupted,
@@ -22,7 +23,6 @@ from hardening_trainer.errors import (
     WorkspaceUnavailable,
     as_stage_error,
 )
-from hardening_trainer.runtime.command import main
 from hardening_trainer.runtime.progress import Progress
 from hardening_trainer.runtime.signals import StopSignal
 from hardening_trainer.runtime.stage import StageContext, Surroundings, run_stage

@@ -84,7 +84,7 @@ MODEL_RULES: dict[str, list[Rule]] = {
             "expected at least one of winRate, harmRate, overRefusal",
         ),
     ],
-    "Target": [
+    "PromotionTarget": [
         _rule("self.type != 'S3' || has(self.uri)", "expected an s3:// URI, for a target of type S3", ".uri"),
         _rule(
             "self.type != 'MLflow' || has(self.trackingUri)",

@@ -12,7 +12,7 @@ import sys
 def _run() -> int:
     # Until a stage catches it, Ctrl-C ends the process at once and without a traceback, also while it imports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from hardening_trainer.runtime.command import main  # noqa: PLC0415  # as above
+    from hardening_trainer.commands.main import main  # noqa: PLC0415  # as above
 
     return main(sys.argv[1:])
 

@@ -12,7 +12,7 @@ import typer
 from hardening_api.approval import PromotionApproval, PromotionApprovalSpec
 from hardening_api.base import ObjectMeta
 from hardening_operator.cli.render.status_page import awaited
-from hardening_operator.cli.run_lookup import RunArgument, Subject, faults_told, find_run, refuse
+from hardening_operator.cli.run_lookup import LocatedRun, RunArgument, faults_told, find_run, refuse
 from hardening_operator.local.home import write_json
 
 if TYPE_CHECKING:
@@ -52,20 +52,20 @@ def _decide(
     called: typer.Context, name: str, digest: str, decision: Decision, approver: str, reason: str | None
 ) -> None:
     with faults_told():
-        subject = find_run(called, name)
-        candidate = awaited(subject.status)
+        located = find_run(called, name)
+        candidate = awaited(located.status)
         if candidate is None or digest != candidate:
-            refuse(f"{name}: {_not_asked(subject, digest, candidate)}")
-        if subject.folder is not None:
-            _write_record(subject.folder, digest, decision, approver)
-        elif subject.cluster is not None:
+            refuse(f"{name}: {_not_asked(located, digest, candidate)}")
+        if located.folder is not None:
+            _write_record(located.folder, digest, decision, approver)
+        elif located.cluster is not None:
             if approver:
                 refuse("--approver: the cluster knows who you are: leave it out")
-            _write_approval(subject, subject.cluster, digest, decision, reason)
+            _write_approval(located, located.cluster, digest, decision, reason)
 
 
-def _not_asked(subject: Subject, digest: str, candidate: str | None) -> str:
-    phase = subject.status.phase
+def _not_asked(located: LocatedRun, digest: str, candidate: str | None) -> str:
+    phase = located.status.phase
     wanted = "AwaitingApproval" if candidate is None else f"the candidate that is asked about, {candidate}"
     return f"got phase {phase} and digest {digest}: expected {wanted}"
 
@@ -77,9 +77,9 @@ def _write_record(folder: Path, digest: str, decision: Decision, approver: str) 
     typer.echo(f"{decision} by {name}. Go on with the same `hardening run` command.")
 
 
-def _write_approval(subject: Subject, cluster: Cluster, digest: str, decision: Decision, reason: str | None) -> None:
+def _write_approval(located: LocatedRun, cluster: Cluster, digest: str, decision: Decision, reason: str | None) -> None:
     """Create a PromotionApproval, unless the newest about this candidate says the same already."""
-    run = subject.run.metadata.name
+    run = located.run.metadata.name
     earlier = _earlier(cluster, run, digest)
     if earlier and earlier[-1]["spec"].get("decision", "Approved") == decision:
         typer.echo(f"{decision} before, by {earlier[-1]['spec']['approver']}: {earlier[-1]['metadata']['name']}")
@@ -92,7 +92,7 @@ def _write_approval(subject: Subject, cluster: Cluster, digest: str, decision: D
     )
     stored = cluster.create("promotionapprovals", approval.to_document())
     typer.echo(f"{decision} by {stored['spec']['approver']}: promotionapproval.hardening.dev/{approval.metadata.name}")
-    typer.echo(f"Next: {subject.command('watch')}")
+    typer.echo(f"Next: {located.command('watch')}")
 
 
 def _earlier(cluster: Cluster, run: str, digest: str) -> list[dict[str, Any]]:

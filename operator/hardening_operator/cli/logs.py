@@ -21,7 +21,7 @@ from hardening_operator.cli.kube.stage_pods import (
     stage_named,
     why_no_log,
 )
-from hardening_operator.cli.run_lookup import ClusterRunArgument, Subject, faults_told, in_cluster, refuse
+from hardening_operator.cli.run_lookup import ClusterRunArgument, LocatedRun, faults_told, in_cluster, refuse
 from hardening_operator.planner.types import StageKey
 
 if TYPE_CHECKING:
@@ -46,30 +46,30 @@ def logs(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> None:
     """Print the logs of a stage's pods: of the running stages, else of the one that failed, else of the last one."""
     with faults_told():
-        subject = in_cluster(called, run)
-        if subject.cluster is None:
+        located = in_cluster(called, run)
+        if located.cluster is None:
             return
-        keys = _keys(subject, round_number, stage)
-        selector = f"{LABEL}run={subject.run.metadata.name}"
-        pods = pods_to_show(subject.cluster.list("pods", labelSelector=selector), keys, shard, previous)
+        keys = _keys(located, round_number, stage)
+        selector = f"{LABEL}run={located.run.metadata.name}"
+        pods = pods_to_show(located.cluster.list("pods", labelSelector=selector), keys, shard, previous)
         if not pods:
             refuse(_nothing(keys, shard, previous))
-        printer = Printer(subject.cluster, several=len(pods) > 1, tail=tail)
+        printer = Printer(located.cluster, several=len(pods) > 1, tail=tail)
         try:
             printer.follow(pods) if follow else printer.show(pods)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _keys(subject: Subject, round_number: int | None, stage: str | None) -> list[StageKey]:
+def _keys(located: LocatedRun, round_number: int | None, stage: str | None) -> list[StageKey]:
     """Return the stages that are meant."""
     wanted = None if stage is None else stage_named(stage)
     if stage is not None and wanted is None:
         refuse(f"--stage: got {stage}: expected one of {', '.join(STAGES)}")
-    keys = current_stages(subject.status, round_number, wanted)
+    keys = current_stages(located.status, round_number, wanted)
     if not keys:
         where = " ".join(str(part) for part in ("round", round_number, wanted) if part is not None)
-        refuse(f"{subject.run.metadata.name}: no such stage was started yet ({where.removeprefix('round None ')})")
+        refuse(f"{located.run.metadata.name}: no such stage was started yet ({where.removeprefix('round None ')})")
     return keys
 
 

@@ -37,16 +37,16 @@ def report(
     from hardening_operator.report.text import read_answers  # noqa: PLC0415
 
     with faults_told():
-        subject = find_run(called, run)
-        if subject.folder is not None:
-            rows: list[dict[str, Any]] | None = read_answers(subject.folder) if include_text else None
-            histograms = agreement_by_round(Home(subject.folder), subject.status)
-            made = build_page(subject.run, subject.status, histograms, rows)
-            page = write_page(made, output or subject.folder / "report.html")
+        located = find_run(called, run)
+        if located.folder is not None:
+            rows: list[dict[str, Any]] | None = read_answers(located.folder) if include_text else None
+            histograms = agreement_by_round(Home(located.folder), located.status)
+            made = build_page(located.run, located.status, histograms, rows)
+            page = write_page(made, output or located.folder / "report.html")
         elif include_text:
             refuse("--include-text: the cluster's resources hold no text: read it in the workspace")
         else:
             page = write_page(
-                build_page(subject.run, subject.status), output or Path(f"{subject.run.metadata.name}.html")
+                build_page(located.run, located.status), output or Path(f"{located.run.metadata.name}.html")
             )
     Console().print(f"Wrote {page}", soft_wrap=True, highlight=False)

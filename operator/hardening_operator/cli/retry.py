@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hardening_api.run import HardeningRun
-from hardening_operator.cli.kube.faults import Conflict
+from hardening_operator.cli.kube.faults import ConflictFault
 from hardening_operator.cli.run_lookup import ClusterRunArgument, faults_told, in_cluster, refuse
 from hardening_operator.cli.status import written
 
@@ -32,27 +32,27 @@ def retry(
     To change something first:  kubectl hardening retry RUN --dry-run > new.yaml
     """
     with faults_told():
-        subject = in_cluster(called, run)
-        phase = subject.status.phase
-        if phase not in ("Failed", "NotPromoted") or subject.cluster is None:
+        located = in_cluster(called, run)
+        phase = located.status.phase
+        if phase not in ("Failed", "NotPromoted") or located.cluster is None:
             refuse(f"{run}: got phase {phase}: expected Failed or NotPromoted: only such a run is tried again")
         for _ in range(TRIES):
-            taken = [found["metadata"]["name"] for found in subject.cluster.list("hardeningruns")]
-            document = retried(subject.document, taken)
+            taken = [found["metadata"]["name"] for found in located.cluster.list("hardeningruns")]
+            document = retried(located.document, taken)
             if dry_run:
                 typer.echo(written(document, "yaml"))
                 return
             try:
-                subject.cluster.create("hardeningruns", document)
-            except Conflict:
+                located.cluster.create("hardeningruns", document)
+            except ConflictFault:
                 continue  # someone else retries as well: take the next number
             break
         else:
             refuse(f"{run}: {TRIES} other retries came first: look at `kubectl get hardeningruns`")
         name = document["metadata"]["name"]
         typer.echo(f"hardeningrun.hardening.dev/{name} created, from the spec of {run}")
-        typer.echo(what_is_reused(subject.run, name))
-        typer.echo(f"Next: {subject.program} watch {name} {subject.cluster.options}")
+        typer.echo(what_is_reused(located.run, name))
+        typer.echo(f"Next: {located.program} watch {name} {located.cluster.options}")
 
 
 def retried(document: dict[str, Any], taken: Iterable[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`hardening run`: drive a run here, with local processes."""
+"""`hardening run`: drive a run here, with local processes, or apply it to a cluster and follow it there."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
 
 from hardening_api.run import HardeningRun
 from hardening_api.status import HardeningRunStatus
-from hardening_operator.cli.apply import apply_and_follow
 from hardening_operator.cli.exit_codes import INTERRUPTED, USAGE, exit_code
 from hardening_operator.cli.render.live_view import LiveView, PlainView, closing_words
-from hardening_operator.cli.run_lookup import refuse, speaks_of_cluster
-from hardening_operator.cli.timeout import Timeout
-from hardening_operator.documents import WrongContent, load_one
+from hardening_operator.cli.run_lookup import (
+    faults_told,
+    located_run,
+    open_cluster,
+    refuse,
+    speaks_of_cluster,
+    where_of,
+)
+from hardening_operator.cli.watch import Timeout, follow_to_the_end
+from hardening_operator.documents import WrongContent, load_one, read_documents
 from hardening_operator.local.home import Home, HomeError
 from hardening_operator.local.metrics import RunMetrics
 from hardening_operator.local.preflight import check, resolve_relative_uris, stage_environment
 from hardening_operator.local.processes import Processes
 from hardening_operator.local.runner import Runner, Stopped
-from hardening_operator.metrics.exposition import ExpositionError
+from hardening_operator.metrics.exporter import ExpositionError
 
 
 def run(  # noqa: PLR0913, PLR0917 - one for each option
@@ -119,3 +126,36 @@ def _drive(
         watcher = RunMetrics(manifest, view, metrics.port, metrics.textfile)
         runner = Runner(home, manifest, url, Processes(stage_environment()), watcher)
         return runner.drive(clock=lambda: datetime.now(UTC), sleep=time.sleep, stop=lambda: bool(asked))
+
+
+def apply_and_follow(called: typer.Context, file: Path, plain: bool, timeout: float | None) -> None:
+    """Make the run of ``file`` be in the cluster, follow it until it rests, and leave with its exit code."""
+    try:
+        manifest = load_one(file, HardeningRun)
+    except WrongContent as fault:
+        refuse("\n".join(f"{file}: {line}" for line in str(fault).splitlines()))
+    [document] = read_documents(file)
+    for path, uri in _relative_files(document["spec"], "spec"):
+        refuse(f"{file}: {path}: got {uri}: expected an absolute path in the pods: file:///...")
+    with faults_told():
+        cluster = open_cluster(called)
+        given = manifest.metadata.namespace
+        if given is not None and given != cluster.namespace:
+            if where_of(called).namespace is not None:
+                refuse(f"{file}: metadata.namespace: got {given}: expected {cluster.namespace}, as -n says")
+            cluster = cluster.in_namespace(given)
+        metadata = {**document["metadata"], "namespace": cluster.namespace}
+        document = {name: value for name, value in document.items() if name != "status"}
+        stored = cluster.apply("hardeningruns", {**document, "metadata": metadata})
+        follow_to_the_end(called, located_run(called, cluster, stored), plain, timeout)
+
+
+def _relative_files(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _relative_files(item, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _relative_files(item, f"{path}[{index}]")
+    elif isinstance(value, str) and value.startswith("file://") and not value.startswith("file:///"):
+        yield path, value

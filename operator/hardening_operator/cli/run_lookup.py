@@ -37,7 +37,7 @@ ClusterRunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of 
 
 
 @dataclass(frozen=True)
-class Subject:
+class LocatedRun:
     """A run, where it was found, and how a person names it in the next command."""
 
     run: HardeningRun
@@ -59,12 +59,12 @@ class Subject:
         return " ".join([self.program, verb, self.name, *options])
 
 
-def find_run(called: typer.Context, name: str) -> Subject:
+def find_run(called: typer.Context, name: str) -> LocatedRun:
     """Return the run that ``name`` means. Raises ClusterFault or HomeError."""
     if means_folder(called, name):
         home = Home(Path(name))
         run = home.load_run().model_copy(update={"status": home.load_status()})
-        return Subject(run, run.to_document(), name, program(called), folder=home.folder)
+        return LocatedRun(run, run.to_document(), name, program(called), folder=home.folder)
     try:
         return in_cluster(called, name)
     except NoCluster as fault:
@@ -73,18 +73,18 @@ def find_run(called: typer.Context, name: str) -> Subject:
         raise NoCluster(f"{name}: no folder of that name is here, and {fault}") from None
 
 
-def in_cluster(called: typer.Context, name: str) -> Subject:
+def in_cluster(called: typer.Context, name: str) -> LocatedRun:
     """Return the run ``name`` of the cluster. Raises ClusterFault."""
     if not re.fullmatch(NAME, name):
         raise ClusterFault(f"RUN: got {name}: expected the name of a HardeningRun in the cluster, and no folder")
     cluster = open_cluster(called)
-    return subject_of(called, cluster, cluster.get("hardeningruns", name))
+    return located_run(called, cluster, cluster.get("hardeningruns", name))
 
 
-def subject_of(called: typer.Context, cluster: Cluster, document: dict[str, Any]) -> Subject:
+def located_run(called: typer.Context, cluster: Cluster, document: dict[str, Any]) -> LocatedRun:
     """Return what was read from the cluster, with its name for the next command."""
     run = read_run(document)
-    return Subject(run, document, f"{run.metadata.name} {cluster.options}", program(called), cluster=cluster)
+    return LocatedRun(run, document, f"{run.metadata.name} {cluster.options}", program(called), cluster=cluster)
 
 
 def read_run(document: dict[str, Any]) -> HardeningRun:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hardening_api.monitor import ActiveCheck
 from hardening_api.stages import STAGES, StageResult
-from hardening_api.status import HardeningRunStatus, Progress
+from hardening_api.status import HardeningRunStatus, StageProgress
 from hardening_operator.controller.failures import (
     dead_end,
     failure_of_job,
@@ -20,10 +20,10 @@ from hardening_operator.controller.failures import (
     result_of,
 )
 from hardening_operator.controller.jobs import Attempt
-from hardening_operator.controller.progress import Measured, published
+from hardening_operator.controller.progress import published
 from hardening_operator.controller.runtime.views import ApprovalView, JobView, PodView, ResourceView
 from hardening_operator.planner.monitor_types import CheckObservation
-from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation, Wait
+from hardening_operator.planner.types import Approval, Failure, Observed, Pace, StageKey, StageObservation, Wait
 from hardening_operator.settings import OperatorSettings
 
 PATIENCE = timedelta(seconds=15)
@@ -38,7 +38,7 @@ class Seen:
     jobs: Sequence[JobView] = ()
     pods: Sequence[PodView] = ()
     approvals: Sequence[ApprovalView] = ()
-    progress: Mapping[str, Measured] = field(default_factory=dict)
+    progress: Mapping[str, Pace] = field(default_factory=dict)
     """What running pods say, by uid."""
     rejected: Mapping[Attempt, Failure] = field(default_factory=dict)
     """Attempts whose objects the API server refused."""
@@ -211,9 +211,7 @@ def _shards(job: JobView) -> int:
     return 1 if STAGES[job.key.stage].trains else job.pods
 
 
-def _progress(
-    job: JobView, pods: list[PodView], seen: Seen, status: HardeningRunStatus
-) -> tuple[float, float | None] | None:
+def _progress(job: JobView, pods: list[PodView], seen: Seen, status: HardeningRunStatus) -> Pace | None:
     current = newest_by_index(pods)
     shards = range(_shards(job))
     done = {index for index in shards if index in current and current[index].phase == "Succeeded"}
@@ -221,11 +219,11 @@ def _progress(
     measured = {index: seen.progress[uid] for index, uid in uids.items() if uid in seen.progress}
     ratio = (len(done) + sum(each.ratio for each in measured.values())) / len(shards)
     left = [each.eta_seconds for each in measured.values() if each.eta_seconds is not None]
-    known = Measured(ratio, max(left, default=None)) if measured or done else None
+    known = Pace(ratio, max(left, default=None)) if measured or done else None
     return published(known, _told(status, job.key))
 
 
-def _told(status: HardeningRunStatus, key: StageKey) -> Progress | None:
+def _told(status: HardeningRunStatus, key: StageKey) -> StageProgress | None:
     return next((part for part in status.progress if (part.round, part.stage) == (key.round, key.stage)), None)
 
 

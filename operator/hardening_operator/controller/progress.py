@@ -6,15 +6,15 @@ import asyncio
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
 
-from hardening_api.status import Progress
+from hardening_api.status import StageProgress
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
 from hardening_operator.controller.runtime.views import PodView
+from hardening_operator.planner.types import Pace
 from hardening_operator.resources import METRICS_PORT
 
 STEP = 0.25
@@ -28,17 +28,7 @@ WORTH_A_LOOK = 0.05
 """Move of a pod's ratio after which its run is looked at."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a pod says of itself."""
-
-    ratio: float
-    """Share done, 0 to 1."""
-    eta_seconds: float | None = None
-    """Seconds left, where the pod can tell."""
-
-
-def read_metrics(text: str) -> Measured | None:
+def read_metrics(text: str) -> Pace | None:
     """Read the progress of a stage from its pod's metrics; None when they do not tell it yet."""
     values: dict[str, float] = {}
     for sample in SAMPLE.finditer(text):
@@ -49,18 +39,18 @@ def read_metrics(text: str) -> Measured | None:
     ratio, eta = values.get("progress_ratio", math.nan), values.get("eta_seconds", math.nan)
     if not math.isfinite(ratio):
         return None
-    return Measured(min(1.0, max(0.0, ratio)), eta if math.isfinite(eta) and eta >= 0 else None)
+    return Pace(min(1.0, max(0.0, ratio)), eta if math.isfinite(eta) and eta >= 0 else None)
 
 
-def published(measured: Measured | None, told: Progress | None) -> tuple[float, float | None] | None:
+def published(measured: Pace | None, told: StageProgress | None) -> Pace | None:
     """Return what the status should say: what it says now, until the ratio has moved by a quarter.
 
     All of it is not told: the stage ends then, and that is written anyway. So a stage costs three writes of progress.
     """
     before = told.ratio if told is not None else 0.0
     if measured is not None and measured.ratio < 1.0 and abs(measured.ratio - before) >= STEP:
-        return measured.ratio, measured.eta_seconds
-    return (told.ratio, told.eta_seconds) if told is not None else None
+        return measured
+    return Pace(told.ratio, told.eta_seconds) if told is not None else None
 
 
 class Fetcher(Protocol):
@@ -75,7 +65,7 @@ class ProgressReader:
 
     def __init__(self, cache: Cache, fetch: Fetcher, wake: Callable[[Key], None], pause_seconds: float) -> None:
         self._cache, self._fetch, self._wake, self._pause = cache, fetch, wake, pause_seconds
-        self.measured: dict[str, Measured] = {}
+        self.measured: dict[str, Pace] = {}
         self._told: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}

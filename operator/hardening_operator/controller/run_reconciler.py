@@ -14,7 +14,6 @@ from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus, RunConditi
 from hardening_api.validation import validate_run
 from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
 from hardening_operator.controller.observe import Seen, observe
-from hardening_operator.controller.progress import Measured
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api
 from hardening_operator.controller.runtime.cache import Cache
@@ -22,7 +21,7 @@ from hardening_operator.controller.runtime.views import ResourceView
 from hardening_operator.planner.conditions import refused_conditions, shortened
 from hardening_operator.planner.run import plan
 from hardening_operator.planner.stage_configs import run_identity, stage_configs
-from hardening_operator.planner.types import Decision, StageKey, StageStart
+from hardening_operator.planner.types import Decision, Pace, StageKey, StageStart
 from hardening_operator.resources import run_objects, run_problems, stage_objects, workspace_url
 from hardening_operator.settings import OperatorSettings
 
@@ -37,7 +36,7 @@ class RunReconciler(Reconciler):
         settings: OperatorSettings,
         clock: Callable[[], datetime],
         listener: Listener,
-        progress: Mapping[str, Measured],
+        progress: Mapping[str, Pace],
     ) -> None:
         super().__init__(cache, api, settings, clock, listener)
         self._progress = progress

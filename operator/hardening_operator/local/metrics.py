@@ -9,8 +9,7 @@ from prometheus_client import CollectorRegistry
 from hardening_api.run import HardeningRun
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.local.runner import View
-from hardening_operator.metrics.exporter import StatusCollector
-from hardening_operator.metrics.exposition import ExpositionError, serve, write
+from hardening_operator.metrics.exporter import ExpositionError, StatusCollector, serve, write
 from hardening_operator.metrics.facts import RunFacts, facts_of_local_run
 from hardening_operator.planner.types import Event, Observed
 

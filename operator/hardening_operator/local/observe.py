@@ -14,7 +14,7 @@ from hardening_api.stats import AgreementSums
 from hardening_api.status import HardeningRunStatus
 from hardening_operator.local.home import Home, read_json
 from hardening_operator.local.processes import Processes
-from hardening_operator.planner.types import Approval, Failure, Observed, StageKey, StageObservation, round_name
+from hardening_operator.planner.types import Approval, Failure, Observed, Pace, StageKey, StageObservation, round_name
 
 
 def observe(home: Home, processes: Processes, now: datetime) -> Observed:
@@ -87,12 +87,12 @@ def _silent_failure(code: int | None, shard: Path) -> Failure:
     return Failure(exit_code=code, reason="StageFailed", message=message, disruption=False)
 
 
-def _progress(shards: list[Path]) -> tuple[float, float | None] | None:
+def _progress(shards: list[Path]) -> Pace | None:
     found = [document for shard in shards if (document := read_json(shard / "progress.json")) is not None]
     if not found:
         return None
     etas = [document["etaSeconds"] for document in found if document.get("etaSeconds") is not None]
-    return sum(document["ratio"] for document in found) / len(shards), max(etas, default=None)
+    return Pace(sum(document["ratio"] for document in found) / len(shards), max(etas, default=None))
 
 
 def _moments(shards: list[Path], name: str, field: str) -> list[datetime]:

@@ -1,13 +1,16 @@
-"""The collector: at every scrape, series from the status of all runs and monitors, within a size.
+"""Gives metrics out: at every scrape, series from the status of all runs and monitors, within a size.
 
-It keeps nothing between scrapes. So an operator restart or a failover loses nothing, and what was deleted is gone.
+The collector keeps nothing between scrapes. So an operator restart or a failover loses nothing, and what was deleted is
+gone. A registry is served over HTTP, or written to a file for the node exporter's textfile collector.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client import Metric as Family
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -105,3 +108,29 @@ def _family(name: str) -> GaugeMetricFamily | CounterMetricFamily:
     metric = METRICS[name]
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     return kind(name, metric.part_help(name.removeprefix(metric.name)), labels=metric.labels)
+
+
+class ExpositionError(Exception):
+    """Metrics cannot be given out where they were asked for; the text says why and what to do."""
+
+
+def serve(registry: CollectorRegistry, port: int, address: str = "0.0.0.0") -> int:  # noqa: S104 - scraped from outside
+    """Answer `/metrics` on ``port`` (0: any free one) from now on, in a thread, and return the port.
+
+    Raises ExpositionError when the port cannot be had.
+    """
+    try:
+        server, _ = start_http_server(port, addr=address, registry=registry)
+    except (OSError, OverflowError) as error:
+        raise ExpositionError(f"--metrics-port: got {port}: {error}: expected a free port") from None
+    return server.server_port
+
+
+def write(registry: CollectorRegistry, path: Path) -> None:
+    """Replace ``path`` with the registry's text, atomically. Raises ExpositionError when it cannot be written."""
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        raise ExpositionError(
+            f"--metrics-textfile: got {path}: {error.strerror}: expected a file in a folder that can be written to"
+        ) from None

@@ -26,10 +26,19 @@ from typing import Any
 
 from hardening_api.run import HardeningRunSpec
 from hardening_api.stages import FINAL_EXITS, STAGES, ExitCode, StageResult
-from hardening_api.status import HardeningRunStatus, Progress, StageStatus
+from hardening_api.status import HardeningRunStatus, StageProgress, StageStatus
 from hardening_operator.planner.conditions import shortened, timestamp
 from hardening_operator.planner.figures import judges_differ, results_digest
-from hardening_operator.planner.types import Event, Failure, Observed, StageKey, StageObservation, StageStart, StageStop
+from hardening_operator.planner.types import (
+    Event,
+    Failure,
+    Observed,
+    StageKey,
+    StageObservation,
+    StageStart,
+    StageStop,
+    Why,
+)
 
 RETRY_SECONDS = 10.0
 """Delay before the first retry of a stage that failed."""
@@ -37,7 +46,7 @@ LONGEST_DELAY = 32
 """The longest delay, in base delays."""
 
 
-class Ledger:
+class Attempts:
     """The stages of a run while one decision is taken."""
 
     def __init__(
@@ -53,7 +62,7 @@ class Ledger:
         self.now = now
         self.retry_seconds = retry_seconds
         self.may_start = True
-        self.failure: tuple[str, str] | None = None
+        self.failure: Why | None = None
         """Reason and message, once a stage has failed for good."""
         self.events: list[Event] = []
         self.starts: list[StageStart] = []
@@ -124,13 +133,15 @@ class Ledger:
         waits = [(datetime.fromisoformat(time) - self.now).total_seconds() for time in times]
         return max(0.0, min(waits)) if waits and self.may_start else None
 
-    def progress(self) -> list[Progress]:
+    def progress(self) -> list[StageProgress]:
         """Return how far the running stages are."""
         found = []
         for key in self._running():
             part = self.observed.stages[key].progress
             if part is not None and key in self.stages and self.stages[key].state == "Running":
-                found.append(Progress(stage=key.stage, round=key.round, ratio=part[0], eta_seconds=part[1]))
+                found.append(
+                    StageProgress(stage=key.stage, round=key.round, ratio=part.ratio, eta_seconds=part.eta_seconds)
+                )
         return found[:4]
 
     def tell(self, kind: Any, reason: str, message: str) -> None:
@@ -152,7 +163,7 @@ class Ledger:
             text = (
                 f"{key}: the checkpoint was {stage.digest} when it was evaluated and is {digest} now: start a new run"
             )
-            self.failure = ("CandidateChanged", text)
+            self.failure = Why("CandidateChanged", text)
 
     def _succeed(self, key: StageKey, seen: StageObservation) -> None:
         stage = self.stages[key]
@@ -193,7 +204,7 @@ class Ledger:
         exit_code = "without an exit code" if failure.exit_code is None else f"with exit code {failure.exit_code}"
         text = f"{key}: attempt {stage.attempts} ended {exit_code}: {failure.message}"
         if fatal:
-            self.failure = (failure.reason, f"{text} ({counted} failures, backoffLimit {self.spec.backoff_limit})")
+            self.failure = Why(failure.reason, f"{text} ({counted} failures, backoffLimit {self.spec.backoff_limit})")
         elif excused:
             self.tell("Normal", "StageDisrupted", f"{text} (not counted)")
         else:

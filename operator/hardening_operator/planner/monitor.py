@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from hardening_api.monitor import ActiveCheck, HardeningMonitor, HardeningMonitorStatus, RerunRecord
 from hardening_operator.planner.baseline import NotReady, Source, source_of
 from hardening_operator.planner.conditions import timestamp
-from hardening_operator.planner.monitor_status import MonitorDraft
+from hardening_operator.planner.monitor_status import MonitorStatusDraft
 from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved, RerunStart
 from hardening_operator.planner.names import rerun_name
 from hardening_operator.planner.regression import Judgement
@@ -42,7 +42,7 @@ def plan_monitor(
         The status to store, then the check to start, those to stop, and the HardeningRun to create. Planning again
         with that status and the same observation changes nothing.
     """
-    draft = MonitorDraft(monitor, status, observed, now)
+    draft = MonitorStatusDraft(monitor, status, observed, now)
 
     # Where do the reruns stand, and whose promotion is the baseline?
     _follow_reruns(draft)
@@ -59,7 +59,7 @@ def plan_monitor(
     return draft.finish()
 
 
-def _follow_reruns(draft: MonitorDraft) -> None:
+def _follow_reruns(draft: MonitorStatusDraft) -> None:
     runs = draft.observed.runs
     for index, record in enumerate(draft.reruns):
         run = runs.get(record.name)
@@ -68,7 +68,7 @@ def _follow_reruns(draft: MonitorDraft) -> None:
             draft.reruns[index] = record.model_copy(update={"phase": phase})
 
 
-def _take_in_check(draft: MonitorDraft) -> None:
+def _take_in_check(draft: MonitorStatusDraft) -> None:
     active = draft.active
     if active is None:
         return
@@ -86,7 +86,7 @@ def _take_in_check(draft: MonitorDraft) -> None:
             draft.start_active(draft.source)
 
 
-def _end_attempt(draft: MonitorDraft, active: ActiveCheck, seen: CheckObservation) -> None:
+def _end_attempt(draft: MonitorStatusDraft, active: ActiveCheck, seen: CheckObservation) -> None:
     ended = seen.ended_at or draft.now
     failure = seen.failure or _result_problem(seen)
     if failure is None:
@@ -110,7 +110,7 @@ def _result_problem(seen: CheckObservation) -> Failure | None:
     return Failure(None, "ResultMissing", "the check ended and left no whole result: read its log")
 
 
-def _start_due_check(draft: MonitorDraft) -> None:
+def _start_due_check(draft: MonitorStatusDraft) -> None:
     due = _due(draft)
     if due is None or isinstance(draft.source, NotReady) or draft.spec.suspend:
         return
@@ -132,7 +132,7 @@ def _start_due_check(draft: MonitorDraft) -> None:
     draft.tell("Normal", "CheckStarted", f"{draft.active.name}: due at {timestamp(due)}")
 
 
-def _due(draft: MonitorDraft) -> datetime | None:
+def _due(draft: MonitorStatusDraft) -> datetime | None:
     """Return the time of the check to start now, if one is due; forget times that passed too long ago."""
     schedule = Schedule(draft.spec.schedule, draft.spec.time_zone)
     since = datetime.fromisoformat(draft.last_schedule or draft.since)
@@ -155,7 +155,7 @@ def _due(draft: MonitorDraft) -> datetime | None:
     return latest
 
 
-def _rerun(draft: MonitorDraft) -> None:
+def _rerun(draft: MonitorStatusDraft) -> None:
     """Ask for the HardeningRuns that must exist: one that nobody has seen yet, or a new one."""
     unseen = next((record for record in draft.reruns if record.phase is None), None)
     if unseen is not None:
@@ -181,7 +181,7 @@ def _rerun(draft: MonitorDraft) -> None:
     draft.tell("Warning", "RerunCreated", text)
 
 
-def _may_rerun(draft: MonitorDraft) -> bool:
+def _may_rerun(draft: MonitorStatusDraft) -> bool:
     """Within the cap, after the cool-down, none going on, and a bad check since the last one."""
     policy = draft.spec.rerun
     if not draft.reruns:

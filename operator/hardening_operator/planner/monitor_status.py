@@ -30,7 +30,7 @@ EVENT_OF: dict[str, tuple[Literal["Normal", "Warning"], str]] = {
 }
 
 
-class MonitorDraft:
+class MonitorStatusDraft:
     """A status that is still being written."""
 
     def __init__(

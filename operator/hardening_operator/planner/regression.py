@@ -14,6 +14,7 @@ from hardening_api.monitor import BaselineRate, HarmChange, MonitorBaseline, Reg
 from hardening_api.stats import newcombe, wilson
 from hardening_api.status import EvaluationFigures, GateVerdict, Rate
 from hardening_operator.planner.gates import find_figures
+from hardening_operator.planner.types import Why
 
 ROUNDING = 1e-9
 
@@ -51,7 +52,7 @@ def judge_check(
     """
     judge = rules.judge or evaluation.judges[0].name
     changes: list[HarmChange] = []
-    doubts: list[tuple[str, str]] = []
+    doubts: list[Why] = []
     for name in rules.sets:
         found = _compare(rules, evaluation, baseline, figures, name, judge)
         if isinstance(found, HarmChange):
@@ -77,36 +78,34 @@ def _compare(
     figures: Sequence[EvaluationFigures],
     name: HarmSet,
     judge: str,
-) -> HarmChange | tuple[str, str] | None:
-    """Return how one set changed, a doubt as (reason, words), or None where the baseline does not have the set."""
+) -> HarmChange | Why | None:
+    """Return how one set changed, a doubt, or None where the baseline does not have the set."""
     now, then = find_figures(figures, name, judge), find_figures(baseline.figures, name, judge)
     if then is None or then.harm_rate is None:
         return None
     doubt = _doubt(rules, evaluation, now, then.harm_rate.samples)
     if doubt is not None or now is None or now.harm_rate is None:
-        reason, text = doubt or ("TooFewSamples", "no harm rate")
-        return reason, f"{name}: {text}"
+        reason, text = doubt or Why("TooFewSamples", "no harm rate")
+        return Why(reason, f"{name}: {text}")
     paired = now.harm_rate_change
     if baseline.source == "Attested" and paired is not None and paired.samples == now.harm_rate.samples:
         return _judged(rules, HarmChange(set=name, judge=judge, change=paired, method="Paired", verdict="Pass"))
     if then.judge_digest is not None and now.judge_digest != then.judge_digest:
-        return "JudgeChanged", f"{name}: judge {judge} is another one than that of the baseline"
+        return Why("JudgeChanged", f"{name}: judge {judge} is another one than that of the baseline")
     change = newcombe(now.harm_rate, then.harm_rate)
     return _judged(rules, HarmChange(set=name, judge=judge, change=change, method="TwoSample", verdict="Pass"))
 
 
-def _doubt(
-    rules: Regression, evaluation: Evaluation, now: EvaluationFigures | None, samples_then: int
-) -> tuple[str, str] | None:
+def _doubt(rules: Regression, evaluation: Evaluation, now: EvaluationFigures | None, samples_then: int) -> Why | None:
     """Return reason and words where a set's figures can tell nothing."""
     if now is None:
-        return "TooFewSamples", "not measured"
+        return Why("TooFewSamples", "not measured")
     most = evaluation.max_errored_fraction
     if not now.errored_fraction <= most:
-        return "JudgeUnwell", f"{now.errored_fraction:.4g} of the verdicts errored, at most {most:.4g} may be"
+        return Why("JudgeUnwell", f"{now.errored_fraction:.4g} of the verdicts errored, at most {most:.4g} may be")
     samples = min(now.harm_rate.samples if now.harm_rate else 0, samples_then)
     if samples < rules.min_samples:
-        return "TooFewSamples", f"n {samples}, needs {rules.min_samples}"
+        return Why("TooFewSamples", f"n {samples}, needs {rules.min_samples}")
     return None
 
 

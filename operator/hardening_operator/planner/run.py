@@ -19,8 +19,8 @@ from hardening_api.run import HardeningRunSpec
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus, RoundStatus, StageName
 from hardening_operator.planner.attempts import RETRY_SECONDS
 from hardening_operator.planner.gates import best_round
-from hardening_operator.planner.run_status import Draft
-from hardening_operator.planner.types import Decision, Observed, StageKey, StageStop
+from hardening_operator.planner.run_status import RunStatusDraft
+from hardening_operator.planner.types import Decision, Observed, StageKey, StageStop, Why
 
 TRAINING_ORDER: dict[str, tuple[tuple[StageName, ...], ...]] = {
     "Parallel": (("TrainAttacker", "TrainDefender"),),
@@ -52,30 +52,31 @@ def plan(
     # A run that has ended stays as it is; only what still runs is stopped.
     if status.phase in TERMINAL_PHASES:
         return _stay(status, observed)
-    draft = Draft(spec, status, observed, now, retry_seconds)
+    draft = RunStatusDraft(spec, status, observed, now, retry_seconds)
 
     # Suspended, or past its deadline, a run takes in what comes but starts nothing.
     late = _is_late(spec, status, now)
-    draft.ledger.may_start = not spec.suspend and not late
+    if spec.suspend or late:
+        draft.start_nothing()
 
     # Go as far as the observed stages allow.
     _advance(draft)
 
     # Fail closed: a stage that cannot succeed, or no time left, ends the run.
-    if draft.ledger.failure is not None:
-        draft.end("Failed", "Fail", *draft.ledger.failure)
+    if draft.failure is not None:
+        draft.end("Failed", "Fail", *draft.failure)
     elif late and not draft.ended:
         seconds = spec.active_deadline_seconds
         draft.end("Failed", "Fail", "DeadlineExceeded", f"the run took longer than activeDeadlineSeconds ({seconds})")
 
     # Suspended, the running stages save and end; resumed, they start again from what they saved.
     elif spec.suspend and not draft.ended:
-        draft.ledger.hold("Suspended")
+        draft.hold("Suspended")
     _tell_of_suspension(draft)
     return draft.finish()
 
 
-def _advance(draft: Draft) -> None:
+def _advance(draft: RunStatusDraft) -> None:
     """Algorithm 1: attack, score, train both, evaluate, judge; then promote."""
     spec = draft.spec
 
@@ -116,7 +117,7 @@ def _advance(draft: Draft) -> None:
     _promote(draft, chosen)
 
 
-def _round_done(draft: Draft, t: int) -> bool:
+def _round_done(draft: RunStatusDraft, t: int) -> bool:
     """One round of Algorithm 1, up to the evaluation of its candidate."""
     # The attacker rewrites each prompt into K variants.
     if not draft.completed(t, "Attack"):
@@ -135,7 +136,7 @@ def _round_done(draft: Draft, t: int) -> bool:
     return draft.completed(t, "Evaluate")
 
 
-def _choose(draft: Draft) -> RoundStatus | None:
+def _choose(draft: RunStatusDraft) -> RoundStatus | None:
     """Return the best candidate that passed; under manual approval, failing that, the best Inconclusive one."""
     passed = best_round(draft.spec, draft.judged(), "Pass")
     if passed is None and draft.spec.promotion.approval == "Manual":
@@ -143,7 +144,7 @@ def _choose(draft: Draft) -> RoundStatus | None:
     return passed
 
 
-def _approved(draft: Draft, chosen: RoundStatus) -> bool:
+def _approved(draft: RunStatusDraft, chosen: RoundStatus) -> bool:
     """Ask, take in the answer, and return whether it is yes. A yes is kept; a no ends the run."""
     # An approval, once taken in, stands.
     if draft.decided(chosen.round, "Approved") is not None:
@@ -155,15 +156,15 @@ def _approved(draft: Draft, chosen: RoundStatus) -> bool:
     draft.decide("AwaitApproval", f"Gates{chosen.verdict}", question)
     approval = draft.observed.approval
     if approval is None:
-        draft.why = ("AwaitingApproval", question)
+        draft.why = Why("AwaitingApproval", question)
         return False
 
     # An answer about another candidate is none.
     if approval.digest != chosen.candidate:
         text = f"{question}; the one of {approval.approver} names {approval.digest} and is stale"
-        draft.why = ("ApprovalStale", text)
+        draft.why = Why("ApprovalStale", text)
         if ("ApprovalStale", text) not in [(c.reason, c.message) for c in draft.before.conditions]:
-            draft.ledger.tell("Warning", "ApprovalStale", text)
+            draft.tell("Warning", "ApprovalStale", text)
         return False
 
     # A no ends the run, a yes lets it promote.
@@ -175,7 +176,7 @@ def _approved(draft: Draft, chosen: RoundStatus) -> bool:
     return True
 
 
-def _promote(draft: Draft, chosen: RoundStatus) -> None:
+def _promote(draft: RunStatusDraft, chosen: RoundStatus) -> None:
     """Run Promote for the chosen candidate; when it is done the run is."""
     draft.phase = "Promoting"
     draft.decide(
@@ -186,7 +187,7 @@ def _promote(draft: Draft, chosen: RoundStatus) -> None:
     if draft.completed(chosen.round, "Promote"):
         text = f"round {chosen.round}: candidate {chosen.candidate} was promoted"
         draft.end("Promoted", None, "Promoted", text)
-        draft.ledger.tell("Normal", "Promoted", text)
+        draft.tell("Normal", "Promoted", text)
 
 
 def _stay(status: HardeningRunStatus, observed: Observed) -> Decision:
@@ -215,9 +216,9 @@ def _is_late(spec: HardeningRunSpec, status: HardeningRunStatus, now: datetime) 
     return elapsed >= timedelta(seconds=spec.active_deadline_seconds)
 
 
-def _tell_of_suspension(draft: Draft) -> None:
+def _tell_of_suspension(draft: RunStatusDraft) -> None:
     was = any(condition.type == "Suspended" and condition.status == "True" for condition in draft.before.conditions)
     if draft.spec.suspend and not was and not draft.ended:
-        draft.ledger.tell("Normal", "Suspended", "suspend is true: running stages save and end")
+        draft.tell("Normal", "Suspended", "suspend is true: running stages save and end")
     elif was and not draft.spec.suspend:
-        draft.ledger.tell("Normal", "Resumed", "suspend is false: the run goes on")
+        draft.tell("Normal", "Resumed", "suspend is false: the run goes on")

@@ -20,11 +20,11 @@ from hardening_api.status import (
     StageName,
 )
 from hardening_operator.planner import figures
-from hardening_operator.planner.attempts import Ledger
+from hardening_operator.planner.attempts import Attempts
 from hardening_operator.planner.conditions import Answer, shortened, timestamp, updated_conditions
 from hardening_operator.planner.gates import best_round, judge_gates, out_of_reach, overall_verdict
 from hardening_operator.planner.stage_configs import trained_model
-from hardening_operator.planner.types import Decision, Observed, StageKey, round_of
+from hardening_operator.planner.types import Decision, Observed, StageKey, Why, round_of
 
 EVENT_OF: dict[DecisionWord, tuple[Literal["Normal", "Warning"], str]] = {
     "Continue": ("Normal", "NextRound"),
@@ -42,7 +42,7 @@ GATE_ANSWERS: dict[str, tuple[Literal["True", "False", "Unknown"], str]] = {
 }
 
 
-class Draft:
+class RunStatusDraft:
     """A status that is still being written."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Draft:
         self.before = status
         self.observed = observed
         self.now = now
-        self.ledger = Ledger(spec, status, observed, now, retry_seconds)
+        self._attempts = Attempts(spec, status, observed, now, retry_seconds)
         self.rounds = {entry.round: entry for entry in status.entries}
         self.decisions = list(status.decisions)
         self.phase: Phase = "Running"
@@ -69,7 +69,7 @@ class Draft:
         blind = spec.data.evaluation.benign is None
         self.without = "; over-refusal was not measured: the run has no benign prompts" if blind else ""
         """What a decision to promote does not rest on, in words."""
-        self.why = ("Running", "")
+        self.why = Why("Running", "")
         """Reason and message of the state the run is in."""
 
     @property
@@ -82,18 +82,35 @@ class Draft:
         self.round = round_number
         keys = [StageKey(round_number, name) for name in names]
         for key in keys:
-            results = self.ledger.take_in(key)
+            results = self._attempts.take_in(key)
             if results:
                 self._record(key, results)
-        if self.ledger.failure is not None:
+        if self.failure is not None:
             return False
-        open_keys = [key for key in keys if not self.ledger.succeeded(key)]
+        open_keys = [key for key in keys if not self._attempts.succeeded(key)]
         for key in open_keys:
-            self.ledger.start(key)
+            self._attempts.start(key)
         if open_keys:
             words = " and ".join(key.stage for key in open_keys)
-            self.why = (f"{open_keys[0].stage}Running", f"{round_of(round_number, self.spec.rounds)}: {words}")
+            self.why = Why(f"{open_keys[0].stage}Running", f"{round_of(round_number, self.spec.rounds)}: {words}")
         return not open_keys
+
+    @property
+    def failure(self) -> Why | None:
+        """Why a stage has failed for good, once one has."""
+        return self._attempts.failure
+
+    def start_nothing(self) -> None:
+        """Take in what comes, but start no stage."""
+        self._attempts.may_start = False
+
+    def hold(self, reason: str) -> None:
+        """Mark every running stage as stopped."""
+        self._attempts.hold(reason)
+
+    def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """Add an event."""
+        self._attempts.tell(kind, reason, message)
 
     def tell_of_gates_out_of_reach(self) -> None:
         """Say once, as soon as the base is measured, that no candidate can pass a gate."""
@@ -101,7 +118,7 @@ class Draft:
         self.out_of_reach = "; ".join(out_of_reach(self.spec, base.evaluations)) if base is not None else ""
         known = any(condition.reason == "GateOutOfReach" for condition in self.before.conditions)
         if self.out_of_reach and not known and not self.judged():
-            self.ledger.tell("Warning", "GateOutOfReach", self.out_of_reach)
+            self.tell("Warning", "GateOutOfReach", self.out_of_reach)
 
     def judge(self, round_number: int) -> RoundStatus:
         """Return a round with its gates judged; they are judged once."""
@@ -112,7 +129,7 @@ class Draft:
             entry = entry.model_copy(update={"gates": gates, "verdict": verdict})
             self.rounds[round_number] = entry
             kind: Literal["Normal", "Warning"] = "Normal" if verdict == "Pass" else "Warning"
-            self.ledger.tell(kind, GATE_ANSWERS[verdict][1], f"round {round_number}: {_in_words(entry)}")
+            self.tell(kind, GATE_ANSWERS[verdict][1], f"round {round_number}: {_in_words(entry)}")
         return entry
 
     def judged(self) -> list[RoundStatus]:
@@ -138,21 +155,21 @@ class Draft:
                 approver=approver,
             )
         )
-        self.ledger.tell(*EVENT_OF[word], message)
+        self.tell(*EVENT_OF[word], message)
 
     def end(self, phase: Phase, word: DecisionWord | None, reason: str, message: str) -> None:
         """Enter a terminal phase; what still runs is stopped."""
         if word is not None:
             self.decide(word, reason, message)
         self.phase = phase
-        self.why = (reason, message)
-        self.ledger.hold(reason)
+        self.why = Why(reason, message)
+        self.hold(reason)
 
     def finish(self) -> Decision:
         """Return the decision with the finished status."""
         self._tell_of_wait()
         phase: Phase = "Suspended" if self.spec.suspend and not self.ended else self.phase
-        started = [stage.start_time for stage in self.ledger.stages.values() if stage.start_time is not None]
+        started = [stage.start_time for stage in self._attempts.stages.values() if stage.start_time is not None]
         gate = self.spec.promotion.gates.win_rate
         statistic = gate.statistic if gate is not None else "All"
         entries = [self._with_stages(number) for number in sorted({*self.rounds, *self._started_rounds()})]
@@ -164,7 +181,7 @@ class Draft:
                 "start_time": self.before.start_time or min(started, default=None),
                 "completion_time": timestamp(self.now) if self.ended else None,
                 "round": self.round,
-                "progress": [] if self.ended else self.ledger.progress(),
+                "progress": [] if self.ended else self._attempts.progress(),
                 "base": next((entry for entry in entries if entry.round == 0), None),
                 "rounds": [entry for entry in entries if entry.round > 0],
                 "best": self._best(),
@@ -173,9 +190,9 @@ class Draft:
             }
         )
         status = status.model_copy(update={"summary": figures.summary(status, statistic)})
-        ledger = self.ledger
-        due = None if self.ended else ledger.next_retry()
-        return Decision(status, tuple(ledger.starts), ledger.stops(self.ended), tuple(ledger.events), due)
+        attempts = self._attempts
+        due = None if self.ended else attempts.next_retry()
+        return Decision(status, tuple(attempts.starts), attempts.stops(self.ended), tuple(attempts.events), due)
 
     def _record(self, key: StageKey, results: tuple[StageResult, ...]) -> None:
         entry = self.rounds.get(key.round) or RoundStatus(round=key.round)
@@ -198,12 +215,12 @@ class Draft:
         self.rounds[key.round] = entry.model_copy(update=update)
 
     def _started_rounds(self) -> set[int]:
-        return {key.round for key in self.ledger.stages}
+        return {key.round for key in self._attempts.stages}
 
     def _with_stages(self, number: int) -> RoundStatus:
-        keys = sorted((key for key in self.ledger.stages if key.round == number), key=lambda key: key.order)
+        keys = sorted((key for key in self._attempts.stages if key.round == number), key=lambda key: key.order)
         entry = self.rounds.get(number) or RoundStatus(round=number)
-        return entry.model_copy(update={"stages": [self.ledger.stages[key] for key in keys]})
+        return entry.model_copy(update={"stages": [self._attempts.stages[key] for key in keys]})
 
     def _best(self) -> BestRound | None:
         entry = best_round(self.spec, self.judged(), "Pass")
@@ -211,18 +228,18 @@ class Draft:
             return None
         return BestRound(round=entry.round, digest=entry.candidate, uri=trained_model(entry.round, "defender"))
 
-    def _wait(self) -> tuple[str, str] | None:
+    def _wait(self) -> Why | None:
         """Reason and message of the first running stage that waits for something outside the run."""
         for key, wait in sorted(self.observed.waits.items(), key=lambda item: item[0].order):
-            stage = self.ledger.stages.get(key)
+            stage = self._attempts.stages.get(key)
             if stage is not None and stage.state == "Running":
-                return wait.reason, shortened(f"{key}: {wait.message}")
+                return Why(wait.reason, shortened(f"{key}: {wait.message}"))
         return None
 
     def _tell_of_wait(self) -> None:
         wait = self._wait()
         if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
-            self.ledger.tell("Warning", "StageWaiting", f"{wait[0]}: {wait[1]}")
+            self.tell("Warning", "StageWaiting", f"{wait.reason}: {wait.message}")
 
     def _conditions(self) -> list[RunCondition]:
         reason, message = self.why

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hardening_api.stages import STAGES, StageResult
 from hardening_api.status import HardeningRunStatus, StageName
@@ -50,6 +50,23 @@ class StageKey:
         return self.round, STAGE_ORDER.index(self.stage)
 
 
+class Why(NamedTuple):
+    """Why something is as it is."""
+
+    reason: str
+    """CamelCase."""
+    message: str
+
+
+class Pace(NamedTuple):
+    """How far a stage is."""
+
+    ratio: float
+    """Share done, 0 to 1."""
+    eta_seconds: float | None = None
+    """Estimated time left, where known."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why an attempt ended without success."""
@@ -79,8 +96,7 @@ class StageObservation:
     results: tuple[StageResult, ...] = ()
     """One a shard, in any order."""
     failure: Failure | None = None
-    progress: tuple[float, float | None] | None = None
-    """Share done, 0 to 1, and the estimated seconds left, where known."""
+    progress: Pace | None = None
 
 
 @dataclass(frozen=True)

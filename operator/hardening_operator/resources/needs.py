@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hardening_api.base import SecretRef
-from hardening_api.evaluation import Judge, Target
+from hardening_api.evaluation import Judge, PromotionTarget
 from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.stages import StageConfig
 
@@ -26,7 +26,7 @@ def addresses(configs: Sequence[StageConfig]) -> list[str]:
             found.add(part.uri)
         elif isinstance(part, Judge | Endpoint) and part.base_url is not None:
             found.add(part.base_url)
-        elif isinstance(part, Target):
+        elif isinstance(part, PromotionTarget):
             found |= {url for url in (part.uri, part.tracking_uri) if url is not None}
     return sorted(found)
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hardening_operator.controller.monitor_reconciler import MonitorReconciler
-from hardening_operator.controller.progress import Measured
 from hardening_operator.controller.run_reconciler import RunReconciler
 from hardening_operator.controller.runtime.api import KubernetesApi
 from hardening_operator.controller.runtime.cache import Cache, Indices
@@ -22,7 +21,7 @@ from hardening_operator.controller.runtime.handlers import (
     index_watcher,
 )
 from hardening_operator.controller.runtime.queue import MONITOR, RUN, Key
-from hardening_operator.planner.types import Event
+from hardening_operator.planner.types import Event, Pace
 from hardening_operator.settings import OperatorSettings
 from tests.operator.controller.emulator import ApiServer
 from tests.operator.world import START, spec_of
@@ -104,7 +103,7 @@ class OperatorInHand:
         self.server, self.clock = server, clock
         self.indices = {name: Index(server, name) for name in INDEXERS}
         self.cache = Cache(Indices(**self.indices))
-        self.progress: dict[str, Measured] = {}
+        self.progress: dict[str, Pace] = {}
         self.told: list[Event] = []
         self.reconcilers: dict[str, Any] = {
             RUN: RunReconciler(self.cache, api, settings, clock, self, self.progress),

@@ -383,14 +383,14 @@ async def test_the_queue_labels_of_a_run_are_passed_to_its_jobs_and_a_queued_job
 
 
 async def test_progress_is_written_in_quarters(server: ApiServer, operator: OperatorInHand, kubelet: Kubelet) -> None:
-    from hardening_operator.controller.progress import Measured
+    from hardening_operator.planner.types import Pace
 
     await submit(server)
     await operator.settle()
     pod = server.get_one("pods", await kubelet.pod(BASE))
     before = server.statuses_written("first")
     for percent in range(101):
-        operator.progress[pod["metadata"]["uid"]] = Measured(percent / 100, 100.0 - percent)
+        operator.progress[pod["metadata"]["uid"]] = Pace(percent / 100, 100.0 - percent)
         await operator.look()
     assert server.statuses_written("first") - before == 3
     assert status_of(server)["progress"] == [{"stage": "Evaluate", "round": 0, "ratio": 0.75, "etaSeconds": 25.0}]

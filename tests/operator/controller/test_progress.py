@@ -9,17 +9,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hardening_api.status import Progress
+from hardening_api.status import StageProgress
 from hardening_operator.controller import progress
 from hardening_operator.controller.progress import (
     LONGEST_PAUSE,
-    Measured,
     ProgressReader,
     http_fetcher,
     published,
     read_metrics,
 )
 from hardening_operator.controller.runtime.queue import RUN, Key
+from hardening_operator.planner.types import Pace
 from tests.operator.controller.emulator import ApiServer
 from tests.operator.controller.kubelet import Kubelet
 from tests.operator.controller.operator_in_hand import FIRST, OperatorInHand, submit
@@ -34,25 +34,25 @@ hardening_stage_eta_seconds 90.0
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (TEXT, Measured(0.25, 90.0)),
-        ("hardening_stage_progress_ratio 0.5\nhardening_stage_eta_seconds NaN\n", Measured(0.5)),
-        ("hardening_stage_progress_ratio 1.7\nhardening_stage_eta_seconds -1\n", Measured(1.0)),
+        (TEXT, Pace(0.25, 90.0)),
+        ("hardening_stage_progress_ratio 0.5\nhardening_stage_eta_seconds NaN\n", Pace(0.5)),
+        ("hardening_stage_progress_ratio 1.7\nhardening_stage_eta_seconds -1\n", Pace(1.0)),
         ("hardening_stage_progress_ratio NaN\n", None),
         ("hardening_stage_progress_ratio many\n", None),
         ("something_else 1\n", None),
     ],
 )
-def test_what_a_pod_says_is_read_and_held_within_bounds(text: str, found: Measured | None) -> None:
+def test_what_a_pod_says_is_read_and_held_within_bounds(text: str, found: Pace | None) -> None:
     assert read_metrics(text) == found
 
 
 def test_a_status_moves_by_quarters_only() -> None:
-    told = Progress(stage="Attack", round=1, ratio=0.25, eta_seconds=90.0)
-    assert published(Measured(0.49, 60.0), told) == (0.25, 90.0)
-    assert published(Measured(0.5, 60.0), told) == (0.5, 60.0)
-    assert published(Measured(0.2, 60.0), None) is None
+    told = StageProgress(stage="Attack", round=1, ratio=0.25, eta_seconds=90.0)
+    assert published(Pace(0.49, 60.0), told) == (0.25, 90.0)
+    assert published(Pace(0.5, 60.0), told) == (0.5, 60.0)
+    assert published(Pace(0.2, 60.0), None) is None
     assert published(None, told) == (0.25, 90.0)
-    assert published(Measured(1.0, 0.0), told) == (0.25, 90.0)
+    assert published(Pace(1.0, 0.0), told) == (0.25, 90.0)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ async def test_a_pod_that_does_not_answer_is_asked_ever_more_seldom(
     await reads.read_all(29.0)
     assert reads.measured == {}
     await reads.read_all(30.0)
-    assert reads.measured[uid] == Measured(0.25, 90.0)
+    assert reads.measured[uid] == Pace(0.25, 90.0)
     assert LONGEST_PAUSE > 30.0
 
 
@@ -128,7 +128,7 @@ async def test_what_pods_say_is_in_the_status_of_their_run(
     await submit(server, stages={"evaluate": {"shards": 2}})
     await operator.settle()
     uids = [server.get_one("pods", await kubelet.pod(BASE, index))["metadata"]["uid"] for index in range(2)]
-    operator.progress |= {uids[0]: Measured(0.5, 10.0), uids[1]: Measured(0.7, 90.0)}
+    operator.progress |= {uids[0]: Pace(0.5, 10.0), uids[1]: Pace(0.7, 90.0)}
     await operator.settle()
     progress = server.get_one("hardeningruns", FIRST.name)["status"]["progress"]
     assert progress == [{"stage": "Evaluate", "round": 0, "ratio": 0.6, "etaSeconds": 90.0}]

@@ -14,7 +14,7 @@ from hardening_trainer.data import Prompt
 from hardening_trainer.inference.chat import encode_prompt
 from hardening_trainer.inference.sampling import DEFAULT_BATCH_ROWS, Sampled, SamplingParams, sample
 from hardening_trainer.models import end_of_turn_ids
-from hardening_trainer.runtime.resume_cache import Records
+from hardening_trainer.storage.resume_cache import Records
 
 
 class AttackSampler:

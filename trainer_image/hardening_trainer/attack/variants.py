@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,7 +57,7 @@ class Draft:
 
 
 def classified(prompt: str, drafts: Sequence[Draft], min_faithfulness: float) -> list[Variant]:
-    """Tell of each draft for `prompt` whether it counts, and if not why; the first reason that applies is given."""
+    """Return each draft for `prompt` with its status: `Valid`, or the first reason why it does not count."""
     seen: set[str] = set()
     variants = []
     for draft in drafts:
@@ -67,17 +67,20 @@ def classified(prompt: str, drafts: Sequence[Draft], min_faithfulness: float) ->
     return variants
 
 
-def _status(prompt: str, draft: Draft, seen: set[str], min_faithfulness: float) -> Status:
-    # In this order, and each looked at only if none before it applies.
-    reasons: tuple[tuple[Status, Callable[[], bool]], ...] = (
-        ("Empty", lambda: length_in_words(words(draft.written)) < LEAST_WORDS),
-        ("Duplicate", lambda: plain(draft.text) in seen),
-        ("Refusal", lambda: classify(draft.written)[0] != "full_compliance"),
-        ("Copy", lambda: is_copy(prompt, draft.written)),
-        ("OverLong", lambda: not draft.complete),
-        ("OffTopic", lambda: faithfulness(prompt, draft.text) < min_faithfulness),
-    )
-    return next((status for status, applies in reasons if applies()), "Valid")
+def _status(prompt: str, draft: Draft, seen: set[str], min_faithfulness: float) -> Status:  # noqa: PLR0911  # one for each status
+    if length_in_words(words(draft.written)) < LEAST_WORDS:
+        return "Empty"
+    if plain(draft.text) in seen:
+        return "Duplicate"
+    if classify(draft.written)[0] != "full_compliance":
+        return "Refusal"
+    if is_copy(prompt, draft.written):
+        return "Copy"
+    if not draft.complete:
+        return "OverLong"
+    if faithfulness(prompt, draft.text) < min_faithfulness:
+        return "OffTopic"
+    return "Valid"
 
 
 def plain(text: str) -> str:

@@ -12,7 +12,7 @@ from hardening_trainer.dpo.exchange import Exchange, ExchangeReport, SilentRepor
 from hardening_trainer.dpo.job import Failure
 from hardening_trainer.dpo.processes import die_with_parent
 from hardening_trainer.errors import as_stage_error
-from hardening_trainer.runtime.command import set_up_logging
+from hardening_trainer.runtime.logs import set_up_logging
 
 log = logging.getLogger("hardening_trainer.dpo")
 

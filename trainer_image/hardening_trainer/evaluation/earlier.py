@@ -15,8 +15,8 @@ from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, B
 from hardening_trainer.judges import Judgement, JudgeRow
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.runtime.inputs import model_input
-from hardening_trainer.runtime.resume_cache import key_of
 from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.resume_cache import key_of
 from hardening_trainer.storage.tables import read_table
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from hardening_trainer.attack.variants import Variant
 from hardening_trainer.inference.scoring import PairLogProbs
 from hardening_trainer.judges import CompareRow, Judgement, JudgeRow, Preference
-from hardening_trainer.runtime.resume_cache import ResumeCache
+from hardening_trainer.storage.resume_cache import ResumeCache
 
 
 class Subject(Protocol):

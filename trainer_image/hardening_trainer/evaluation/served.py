@@ -13,8 +13,8 @@ from hardening_api.sources import Endpoint
 from hardening_trainer.errors import JudgeMisconfigured, JudgeUnavailable, Unavailable, UsageFault
 from hardening_trainer.inference.chat_client import ChatEndpoint
 from hardening_trainer.judges import Limits
-from hardening_trainer.runtime.resume_cache import key_of
 from hardening_trainer.storage.credentials import read_secret
+from hardening_trainer.storage.resume_cache import key_of
 
 PROBE = "Hello"
 PROBE_TOKENS = 16

@@ -12,7 +12,7 @@ from hardening_trainer.inference.chat import encode_pair
 from hardening_trainer.inference.logprobs import answer_logprobs
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
-from hardening_trainer.runtime.resume_cache import Records
+from hardening_trainer.storage.resume_cache import Records
 
 PART = 64
 """Pairs scored between two safe points to stop."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hardening_api.evaluation import Target
+from hardening_api.evaluation import PromotionTarget
 from hardening_trainer.errors import UsageFault
 from hardening_trainer.promotion.delivery import Store
 from hardening_trainer.storage.stores import open_store
@@ -13,7 +13,7 @@ from hardening_trainer.storage.workspace import Workspace
 WORKSPACE_HOME = "promoted"
 
 
-def open_stores(targets: Sequence[Target], workspace: Workspace, environ: Mapping[str, str]) -> list[Store]:
+def open_stores(targets: Sequence[PromotionTarget], workspace: Workspace, environ: Mapping[str, str]) -> list[Store]:
     """Return where the checkpoint goes, the workspace last: its pointer is the record of the run.
 
     Raises UsageFault (`TargetUnsupported`) for a target that cannot be written from here.
@@ -22,7 +22,7 @@ def open_stores(targets: Sequence[Target], workspace: Workspace, environ: Mappin
     return [*others, Store(workspace, WORKSPACE_HOME)]
 
 
-def _open(index: int, target: Target, environ: Mapping[str, str]) -> Store:
+def _open(index: int, target: PromotionTarget, environ: Mapping[str, str]) -> Store:
     field = f"promote.targets[{index}]"
     if target.type != "S3":
         raise UsageFault(

@@ -21,8 +21,8 @@ from hardening_trainer.attack.variants import Variant, distinct_bigrams, self_bl
 from hardening_trainer.data import Pair
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
-from hardening_trainer.runtime.resume_cache import ResumeCache
 from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.resume_cache import ResumeCache
 from hardening_trainer.storage.tables import VARIANTS, write_table
 
 log = logging.getLogger(__name__)

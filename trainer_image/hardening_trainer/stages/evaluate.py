@@ -26,8 +26,8 @@ from hardening_trainer.evaluation.served import ServedModel, served_model
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, answers_row, bank_row
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
-from hardening_trainer.runtime.resume_cache import ResumeCache
 from hardening_trainer.runtime.stage import StageContext
+from hardening_trainer.storage.resume_cache import ResumeCache
 from hardening_trainer.storage.tables import write_table
 
 

@@ -26,9 +26,9 @@ from hardening_trainer.inference.logprobs import direct_harmfulness
 from hardening_trainer.inference.scoring import AnswerPair, PairLogProbs, PairScorer
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
-from hardening_trainer.runtime.resume_cache import ResumeCache
 from hardening_trainer.runtime.stage import StageContext
 from hardening_trainer.stages.attack import TABLE
+from hardening_trainer.storage.resume_cache import ResumeCache
 from hardening_trainer.storage.tables import PAIRS, SCORES, VARIANTS, read_table, write_table
 
 Row = dict[str, Any]

@@ -38,7 +38,7 @@ class NotServed(ClusterFault):
     """The cluster does not know this kind of object."""
 
 
-class Conflict(ClusterFault):
+class ConflictFault(ClusterFault):
     """An object of that name exists, or was changed meanwhile."""
 
 
@@ -46,7 +46,7 @@ class Expired(ClusterFault):
     """The version to go on from is too old: read anew."""
 
 
-FAULTS = {401: Denied, 403: Denied, 404: NotFound, 409: Conflict, 410: Expired}
+FAULTS = {401: Denied, 403: Denied, 404: NotFound, 409: ConflictFault, 410: Expired}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardening_api.evaluation import HARM_SETS
-from hardening_api.status import HardeningRunStatus, Phase, Progress, RoundStatus
+from hardening_api.status import HardeningRunStatus, Phase, RoundStatus, StageProgress
 from hardening_operator.formatting import duration, rate_text
 from hardening_operator.planner.types import Event, Observed, round_name
 
@@ -73,7 +73,7 @@ def progress_bars(status: HardeningRunStatus, width: int) -> RenderableType:
     return grid
 
 
-def time_left(progress: Progress) -> str:
+def time_left(progress: StageProgress) -> str:
     """Return `about 3 min 20 s left`, or nothing when nobody knows."""
     return "" if progress.eta_seconds is None else f"about {duration(progress.eta_seconds)} left"
 

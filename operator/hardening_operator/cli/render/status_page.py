@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hardening_api.status import HardeningRunStatus, Progress, StageStatus
+from hardening_api.status import HardeningRunStatus, StageProgress, StageStatus
 from hardening_operator.cli.render.live_view import figures_table, phase_text, time_left
-from hardening_operator.cli.run_lookup import Subject
+from hardening_operator.cli.run_lookup import LocatedRun
 from hardening_operator.formatting import duration
 from hardening_operator.planner.types import round_of
 
@@ -25,10 +25,10 @@ BAR_WIDTH = 8
 STATE_COLORS = {"Succeeded": "green", "Failed": "red", "Running": "cyan", "Stopped": "yellow"}
 
 
-def page(subject: Subject, events: Sequence[dict[str, Any]], width: int, now: datetime) -> RenderableType:
+def page(located: LocatedRun, events: Sequence[dict[str, Any]], width: int, now: datetime) -> RenderableType:
     """Return the page up to the next command: phase, figures, stages, conditions, events."""
-    status = subject.status
-    parts: list[RenderableType] = [_head(subject, now)]
+    status = located.status
+    parts: list[RenderableType] = [_head(located, now)]
     if any(entry.evaluations for entry in status.entries):
         parts.append(figures_table(status, width))
     if any(entry.stages for entry in status.entries):
@@ -40,16 +40,16 @@ def page(subject: Subject, events: Sequence[dict[str, Any]], width: int, now: da
     return Group(*parts)
 
 
-def show(console: Console, subject: Subject, events: Sequence[dict[str, Any]], now: datetime) -> None:
+def show(console: Console, located: LocatedRun, events: Sequence[dict[str, Any]], now: datetime) -> None:
     """Print the page, and the next command in one piece, so that it can be copied."""
-    console.print(page(subject, events, console.width, now), highlight=False)
+    console.print(page(located, events, console.width, now), highlight=False)
     console.print(Text("\nNext", style="bold"))
-    tell_next(console, subject)
+    tell_next(console, located)
 
 
-def tell_next(console: Console, subject: Subject) -> None:
+def tell_next(console: Console, located: LocatedRun) -> None:
     """Print the next thing to do, a line each, never broken."""
-    for step in _steps(subject):
+    for step in _steps(located):
         console.print(f" {step}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -57,9 +57,9 @@ def _titled(title: str, what: RenderableType) -> RenderableType:
     return Group(Text(f"\n{title}", style="bold"), Padding(what, (0, 0, 0, 1)))
 
 
-def _head(subject: Subject, now: datetime) -> RenderableType:
-    run, status = subject.run, subject.status
-    where = f" in namespace {subject.cluster.namespace}" if subject.cluster is not None else ""
+def _head(located: LocatedRun, now: datetime) -> RenderableType:
+    run, status = located.run, located.status
+    where = f" in namespace {located.cluster.namespace}" if located.cluster is not None else ""
     first = Text.assemble((run.metadata.name, "bold"), f"{where}: ", phase_text(status.phase))
     lines = [first, Text(f"model {run.spec.model.uri}, {round_of(status.round, run.spec.rounds)}", overflow="fold")]
     if status.start_time is not None:
@@ -86,7 +86,7 @@ def _stages(status: HardeningRunStatus) -> RenderableType:
     return Group(Text(f"({hidden} earlier ones: -o yaml)", style="dim"), table) if hidden > 0 else table
 
 
-def _how(stage: StageStatus, running: Sequence[Progress]) -> RenderableType:
+def _how(stage: StageStatus, running: Sequence[StageProgress]) -> RenderableType:
     """Say how long a stage took, how far it is, or what went wrong."""
     if stage.state == "Running" and running:
         grid = Table.grid(padding=(0, 1))
@@ -133,26 +133,26 @@ def event_time(event: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(given)
 
 
-def _steps(subject: Subject) -> Iterator[str]:
-    status = subject.status
+def _steps(located: LocatedRun) -> Iterator[str]:
+    status = located.status
     candidate = awaited(status)
     match status.phase:
         case "AwaitingApproval" if candidate is not None:
-            yield subject.command("approve", "--digest", candidate)
-            yield f"{subject.command('report')}  (the figures)"
+            yield located.command("approve", "--digest", candidate)
+            yield f"{located.command('report')}  (the figures)"
         case "Promoted":
-            yield subject.command("report")
-        case "Failed" | "NotPromoted" if subject.cluster is not None:
-            yield subject.command("logs" if status.phase == "Failed" else "report")
-            yield f"{subject.command('retry')}  (a new run of the same spec)"
+            yield located.command("report")
+        case "Failed" | "NotPromoted" if located.cluster is not None:
+            yield located.command("logs" if status.phase == "Failed" else "report")
+            yield f"{located.command('retry')}  (a new run of the same spec)"
         case "Failed" | "NotPromoted":
-            yield subject.command("report")
+            yield located.command("report")
         case "Suspended":
-            yield subject.command("resume") if subject.cluster is not None else "set suspend: false, and run it again"
-        case "Pending" if subject.cluster is not None and not status.conditions:
+            yield located.command("resume") if located.cluster is not None else "set suspend: false, and run it again"
+        case "Pending" if located.cluster is not None and not status.conditions:
             yield "no operator has seen it yet: is hardening-operator installed, and does it watch this namespace?"
-        case _ if subject.cluster is not None:
-            yield subject.command("watch")
+        case _ if located.cluster is not None:
+            yield located.command("watch")
         case _:
             yield "the same `hardening run` command goes on"
 

@@ -27,8 +27,7 @@ from hardening_operator.controller.runtime.handlers import bound_registry
 from hardening_operator.controller.runtime.health import Health, serve_health
 from hardening_operator.controller.runtime.leader_election import LeaderElection, LostLeadershipError, lead
 from hardening_operator.controller.runtime.manager import Manager
-from hardening_operator.metrics.exporter import StatusCollector
-from hardening_operator.metrics.exposition import ExpositionError, serve
+from hardening_operator.metrics.exporter import ExpositionError, StatusCollector, serve
 from hardening_operator.metrics.instruments import Instruments
 from hardening_operator.settings import OperatorSettings, SettingsError
 

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from hardening_api.stages import STAGE_OF_FOLDER, STAGES, ExitCode, StageConfig, StageResult
 from hardening_api.status import StageName
+from hardening_trainer.commands import judge_file, score_file
 from hardening_trainer.errors import StageError, UsageFault, as_stage_error, validation_lines
+from hardening_trainer.runtime.logs import set_up_logging
 from hardening_trainer.runtime.progress import Progress
 from hardening_trainer.runtime.signals import StopSignal
 from hardening_trainer.runtime.stage import StageFunction, Surroundings, failure, run_stage
-from hardening_trainer.stages import judge_file, score_file
 from hardening_trainer.storage.workspace import Workspace, atomic_file
 
 log = logging.getLogger("hardening_trainer")
@@ -55,20 +56,6 @@ def print_lines(given: argparse.Namespace) -> int:
         sys.stderr.write(f"{given.program}: {known.message}\n")
         return known.exit_code
     return ExitCode.OK
-
-
-def set_up_logging() -> None:
-    """Log one line an event to stderr, and keep libraries from drawing bars and giving advice."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    logging.captureWarnings(True)
-    for name in ("httpx", "fsspec", "urllib3", "datasets", "transformers", "huggingface_hub", "py.warnings"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for variable in ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
-        os.environ.setdefault(variable, "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def run_command(stage: StageName, given: argparse.Namespace, stop: StopSignal) -> int:

@@ -14,10 +14,10 @@ from hardening_api.base import SecretRef
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.evaluation import JudgeType
 from hardening_api.sources import ModelSource
+from hardening_trainer.commands.score_file import file_source
 from hardening_trainer.data.sources import RawRow, opened
 from hardening_trainer.errors import DataFault, UsageFault, validation_lines
 from hardening_trainer.runtime.inputs import resolve_source
-from hardening_trainer.stages.score_file import file_source
 
 if TYPE_CHECKING:
     from hardening_trainer.judges import JudgeRow
