@@ -150,7 +150,7 @@ class MonitorStatusDraft:
 
     def _tell_of_wait(self) -> None:
         wait = self._wait()
-        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+        if wait is not None and ("Ready", wait[0]) not in [(c.type, c.reason) for c in self.before.conditions]:
             self.tell("Warning", "CheckWaiting", f"{wait[0]}: {wait[1]}")
 
     def _conditions(self) -> list[MonitorCondition]:

@@ -238,7 +238,8 @@ class RunStatusDraft:
 
     def _tell_of_wait(self) -> None:
         wait = self._wait()
-        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+        known = [(condition.type, condition.reason) for condition in self.before.conditions]
+        if wait is not None and ("Progressing", wait.reason) not in known:
             self.tell("Warning", "StageWaiting", f"{wait.reason}: {wait.message}")
 
     def _conditions(self) -> list[RunCondition]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from hardening_api.base import Contract
 from hardening_api.status import TrainingFigures
-from hardening_api.training import Training
+from hardening_api.training import Role, Training
 
 StopRequested = Callable[[], bool]
 """Asked after every step: whether to save and stop."""
@@ -16,7 +16,7 @@ StopRequested = Callable[[], bool]
 class DpoJob(Contract):
     """One DPO training; every path is local."""
 
-    role: Literal["attacker", "defender"]
+    role: Role
     """Who is trained."""
     model: str
     """Folder of the weights to start from."""
