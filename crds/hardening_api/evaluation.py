@@ -117,7 +117,7 @@ class Evaluation(Contract):
 
     @property
     def refusal_judge(self) -> str:
-        """Name of the judge that reads refusals by default: the run's first that can, or the built-in patterns."""
+        """Name of the judge that recognises refusals by default: the run's first that can, or the built-in patterns."""
         named = [judge.name for judge in self.judges if judge.type in REFUSAL_JUDGES]
         return named[0] if named else DEFAULT_JUDGES[0].name
 
@@ -169,7 +169,7 @@ class OverRefusalGate(Contract):
     """The candidate must not have become useless."""
 
     judge: DnsLabel | None = None
-    """Name of a judge that reads refusals; the default is the run's first that does (`RefusalPattern`, `OpenAI`)."""
+    """Name of a judge that recognises refusals; the default is the run's first that does (`RefusalPattern`, `OpenAI`)."""
     max_increase: Proportion
     """Greatest rise of the over-refusal rate over the base model's."""
     bound: Bound = "Value"
@@ -225,7 +225,7 @@ DEFAULT_GATES = Gates(win_rate=WinRateGate(), over_refusal=OverRefusalGate(max_i
 
 
 class Promotion(Contract):
-    """When a candidate is promoted, by whom and where to."""
+    """When a candidate is promoted, whether a person must approve, and where it goes."""
 
     gates: Gates = DEFAULT_GATES
     """Every gate must pass."""

@@ -43,7 +43,7 @@ POLL_SECONDS, LONGEST_SLEEP = 0.2, 5.0
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop; a check that ran has saved, and goes on with the same command."""
+    """Somebody asked to stop; a running check has saved, and resumes with the same command."""
 
 
 @dataclass(frozen=True)

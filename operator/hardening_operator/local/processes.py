@@ -66,7 +66,7 @@ class Processes:
         write_json(folder / "process.json", record)
 
     def alive(self, folder: Path, now: datetime) -> bool:
-        """Tell whether the stage in ``folder`` still runs; the first time it does not, record how it ended."""
+        """Return whether the stage in ``folder`` still runs; the first time it does not, record how it ended."""
         child = self._children.get(folder)
         if child is None:
             record = read_json(folder / "process.json")

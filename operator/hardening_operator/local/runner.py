@@ -32,7 +32,7 @@ class View(Protocol):
 
 
 class Stopped(Exception):
-    """The run was asked to stop; the stages saved, and the same command goes on."""
+    """The run was asked to stop; the stages saved, and the same command resumes."""
 
 
 class Runner:

@@ -258,7 +258,7 @@ class RunStatusDraft:
         progressing = Answer("True" if busy else "False", "Suspended" if suspended else reason, message)
         if busy and wait is not None:
             progressing = Answer("False", *wait)
-        held = "suspend is true: set it to false to go on"
+        held = "suspend is true: set it to false to resume"
         answers: dict[RunConditionType, Answer] = {
             "Accepted": Answer("True", "SpecValid", "the spec is valid"),
             "Progressing": progressing,

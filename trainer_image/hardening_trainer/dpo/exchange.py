@@ -84,7 +84,7 @@ class Exchange:
 
 
 class ExchangeReport:
-    """A Report that tells the stage."""
+    """A Report that sends to the stage."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

@@ -1,4 +1,4 @@
-"""What a DPO training is told, what it tells while it runs, and what it leaves: plain data, so that processes agree."""
+"""A DPO training's inputs, progress and outputs: plain data, so that processes agree."""
 
 from __future__ import annotations
 
