@@ -169,7 +169,7 @@ class OverRefusalGate(Contract):
     """The candidate must not have become useless."""
 
     judge: DnsLabel | None = None
-    """Name of a judge that recognises refusals; the default is the run's first that does (`RefusalPattern`, `OpenAI`)."""
+    """Name of a judge that recognises refusals; the default is the run's first that does."""
     max_increase: Proportion
     """Greatest rise of the over-refusal rate over the base model's."""
     bound: Bound = "Value"

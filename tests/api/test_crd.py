@@ -171,7 +171,7 @@ def test_printer_columns_show_fields_of_the_status() -> None:
     [version] = build_crd(KINDS["HardeningRun"])["spec"]["versions"]
     paths = {at for at, _ in OURS}
     columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
-    assert list(columns) == ["Phase", "Reason", "Round", "Harm before", "Harm after", "Win rate", "Age"]
+    assert list(columns) == ["Phase", "Round", "Harm before", "Harm after", "Win rate", "Age"]
     assert {path for path in columns.values() if path.startswith(".status")} <= paths
 
 
