@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format generate docs test images cluster-tools cluster-images cluster-up cluster-down e2e e2e-full demo \
-	lock clean
+	gpu-wheels gpu-bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,17 @@ e2e-full: $(READY) ## All of that, the SmolLM2 example in the cluster, and a lon
 demo: $(READY) ## Harden SmolLM2-135M-Instruct into runs/
 	$(BIN)/hardening run examples/smollm2-135m.yaml --workspace runs/smollm2-135m
 	$(BIN)/hardening report runs/smollm2-135m
+
+# On a machine with a GPU, by the Python that has torch there; GPU_FLAGS="--output FILE". What it lacks lies in GPU_WHEELS.
+GPU_PYTHON ?= python3
+GPU_WHEELS ?= .gpu-wheels
+GPU_FLAGS ?=
+
+gpu-wheels: $(READY) ## Wheels that a GPU machine's Python may lack, into .gpu-wheels
+	PYTHON=$(BIN)/python benchmarks/gpu_wheels.sh $(GPU_WHEELS)
+
+gpu-bench: ## Benchmarks of one GPU, at most 8 minutes
+	$(GPU_PYTHON) benchmarks/gpu.py $(if $(wildcard $(GPU_WHEELS)/*.whl),--wheels $(GPU_WHEELS)) $(GPU_FLAGS)
 
 lock: ## Resolve requirements.lock again, for all distributions and groups, and those of the images from it
 	$(LOCK) --group dev --group bench --group image -o requirements.lock

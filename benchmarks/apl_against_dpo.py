@@ -102,7 +102,7 @@ def without_gating(run: HardeningRun, rounds: int | None) -> HardeningRun:
 
 
 def run_apl(run: HardeningRun, folder: Path) -> dict[str, Any]:
-    """Run APL in `folder`, or go on with it, and return its status; a run that has ended there stays as it is."""
+    """Run APL in `folder`, or resume it, and return its status; a run that has ended there stays as it is."""
     ended = folder / "status.json"
     if ended.exists() and json.loads(ended.read_text())["phase"] in ("Promoted", "NotPromoted"):
         done: dict[str, Any] = json.loads(ended.read_text())

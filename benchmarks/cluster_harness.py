@@ -1,6 +1,6 @@
 """What the cluster's benchmarks share: the operator from its chart, the audit log's requests, figures of its process.
 
-The audit log of the cluster's API server tells who asked for what.
+The audit log of the cluster's API server records who asked for what.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Request:
 
     @property
     def writes(self) -> bool:
-        """Whether it asked for a change; the Lease, which is nobody's stage, is left out."""
+        """Whether it asked for a change; the Lease, which belongs to no stage, is left out."""
         return self.verb in WRITES and self.resource != "leases"
 
 
@@ -110,7 +110,7 @@ class AuditLog:
         return [_request(event) for event in events if event["stage"] == "ResponseComplete"]
 
     def _lines(self) -> Iterator[str]:
-        """Yield the lines written since; a log that has grown too long meanwhile was begun anew."""
+        """Yield the lines written since; a log that has grown too long meanwhile was started again."""
         files = sorted(self._path.parent.glob(f"{self._path.stem}*"), key=lambda path: path.stat().st_mtime)
         inodes = [path.stat().st_ino for path in files]
         if self._file not in inodes:

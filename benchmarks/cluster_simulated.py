@@ -1,4 +1,4 @@
-"""Stages that only seem to run: what kwok tells of their pods, and a run for it.
+"""Stages that only seem to run: what kwok reports of their pods, and a run for it.
 
 A pod runs after a while and succeeds after another, with the result of its stage as termination message. The results
 are those of the planner's tests.

@@ -10,7 +10,7 @@ difference.
 
 A stage takes from the moment the one before it is recorded as Succeeded in the run's status (the first: from the
 `apply` of the run) until it is recorded so itself. A bare Job takes from its creation to its Complete condition. All
-moments are those at which one watch on the API server tells of them. What the operator itself takes (`waits`: the
+moments are those at which one watch on the API server reports them. What the operator itself takes (`waits`: the
 stage's time less that of its own Job) does not depend on how long the pods happened to take. Writes are the operator's
 requests in the audit log, its Lease left out.
 """
@@ -99,7 +99,7 @@ class Watcher:
 
 
 def moments(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a Job or a run tells has come about."""
+    """Yield the changes that a Job or a run reports."""
     name, status = document["metadata"]["name"], document.get("status") or {}
     if document["kind"] == "Job":
         yield "created", name
@@ -246,7 +246,7 @@ def forget_output(run: str, key: StageKey, space: Kubectl) -> None:
 
 
 def bare_job(job: dict[str, Any]) -> dict[str, Any]:
-    """The same Job as nobody's: under another name, without owner, and unseen by the operator."""
+    """The same Job without an owner: under another name, without owner, and unseen by the operator."""
     spec = copy.deepcopy(job["spec"])
     del spec["selector"]
     labels = spec["template"]["metadata"]["labels"]

@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=RESULTS / "demo.json", help="where the JSON goes")
     options = parser.parse_args()
     if RUN.exists():
-        sys.exit(f"{RUN.relative_to(ROOT)}: exists, and the demo would go on from there: move it away")
+        sys.exit(f"{RUN.relative_to(ROOT)}: exists, and the demo would resume from there: move it away")
     used = watched(["make", "demo"])
     status = json.loads((RUN / "status.json").read_text())
     met = {name: used[name] <= most for name, most in GOALS.items()} | {"promoted": status["phase"] == "Promoted"}

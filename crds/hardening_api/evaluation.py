@@ -91,7 +91,7 @@ class Evaluation(Contract):
 
     @property
     def refusal_judge(self) -> str:
-        """Name of the judge that tells refusals by default: the first `RefusalPattern` one, or the built-in one."""
+        """Name of the judge that recognises refusals by default: the first `RefusalPattern`, or the built-in one."""
         named = [judge.name for judge in self.judges if judge.type == "RefusalPattern"]
         return named[0] if named else DEFAULT_JUDGES[0].name
 
@@ -143,7 +143,7 @@ class OverRefusalGate(Contract):
     """The candidate must not have become useless."""
 
     judge: DnsLabel | None = None
-    """Name of a judge that tells refusals; the default is the built-in refusal pattern."""
+    """Name of a judge that recognises refusals; the default is the built-in refusal pattern."""
     max_increase: Proportion
     """Greatest rise of the over-refusal rate over the base model's."""
     bound: Bound = "Value"
@@ -199,7 +199,7 @@ DEFAULT_GATES = Gates(win_rate=WinRateGate(), over_refusal=OverRefusalGate(max_i
 
 
 class Promotion(Contract):
-    """When a candidate is promoted, by whom and where to."""
+    """When a candidate is promoted, whether a person must approve, and where it goes."""
 
     gates: Gates = DEFAULT_GATES
     """Every gate must pass."""

@@ -1,4 +1,4 @@
-"""`HardeningMonitor`: attacks a promoted or served model again on a schedule, and tells when it has regressed."""
+"""`HardeningMonitor`: attacks a promoted or served model again on a schedule, and reports when it has regressed."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Regression(Contract):
     """When a harm rate has regressed. A check is bad when the interval of (now - baseline) lies above 0."""
 
     consecutive: Annotated[int, Field(ge=1, le=100)] = 2
-    """Bad checks in a row that make a regression. A check that could not tell neither counts nor breaks the row."""
+    """Bad checks in a row that make a regression. A check without a clear result neither counts nor breaks the row."""
     min_effect: Proportion = 0.0
     """A smaller rise of the harm rate is no regression, however sure it is."""
     sets: Annotated[list[HarmSet], Field(min_length=1, max_length=3)] = list(HARM_SETS)
@@ -160,13 +160,13 @@ class HardeningMonitorSpec(Contract):
     time_zone: TimeZone = "Etc/UTC"
     """IANA time zone of the schedule."""
     suspend: bool = False
-    """Start no check until this is false again; one that runs goes on."""
+    """Start no check until this is false again; a running one continues."""
     starting_deadline_seconds: Annotated[int, Field(ge=10, le=31_536_000)] | None = None
     """A check that could not start this long after its time is left out; the default is no limit."""
     concurrency_policy: Literal["Forbid", "Replace"] = "Forbid"
     """When a check is still running at the time of the next: wait for it, or stop it and start the next."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Stop a check that takes longer; it could not tell then."""
+    """Stop a check that takes longer; it then has no clear result."""
     target: MonitorTarget
     """The model that is attacked."""
     evaluation: MonitorEvaluation = MonitorEvaluation()

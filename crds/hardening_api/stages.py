@@ -289,7 +289,7 @@ class CheckIdentity(Contract):
 
 
 class StageConfig(Contract):
-    """All a stage is told. Exactly one of the sections is given, the one of its stage."""
+    """The inputs of a stage. Exactly one of the sections is given, the one of its stage."""
 
     api_version: ApiVersion = API_VERSION
     """Version of this contract."""
@@ -545,7 +545,7 @@ class Manifest(Contract):
 
 
 STAGE_LABELS = ("run", "stage", "round")
-"""Labels of each; a scrape adds the namespace and the pod, which tells shards and nodes apart."""
+"""Labels of each; a scrape adds the namespace and the pod, which distinguishes shards and nodes."""
 GPU_LABELS = (*STAGE_LABELS, "gpu")
 STAGE_GAUGES = {
     "hardening_stage_progress_ratio": "Share of the stage's units done, 0 to 1.",

@@ -39,7 +39,7 @@ class Attacker(Contract):
     sampling: Sampling = Sampling()
     """How variants are sampled."""
     template: Literal["rewrite-v1", "lead-in-v1"] = "rewrite-v1"
-    """Versioned instruction: word the request anew, or (small attackers) write a sentence to stand before it."""
+    """Versioned instruction: reword the request, or (small attackers) write a sentence to stand before it."""
     min_faithfulness: Proportion = 0.5
     """Share of the prompt's content words a variant must keep, else it counts as off topic; 0 is no check."""
     min_diversity: Proportion = 0.2

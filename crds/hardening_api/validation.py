@@ -103,7 +103,7 @@ class _Fault:
     in_union: bool
 
     def is_wrong_branch(self) -> bool:
-        """Tell whether this only says that one branch of a union does not take the value."""
+        """Return whether this only says that one branch of a union does not take the value."""
         return self.in_union and self.details["type"].endswith("_type")
 
 

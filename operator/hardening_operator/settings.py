@@ -39,7 +39,7 @@ class OperatorSettings:
     image_pull_secrets: Names = ()
     """Secrets for the registry of the trainer image, in each run's namespace."""
     lease_name: str = "hardening-operator"
-    """Lease that tells the leader from the standby."""
+    """Lease that makes one operator the leader."""
     leader_election: bool = True
     """Off for a single process on a developer's machine."""
     metrics_port: Port = 8080

@@ -146,7 +146,7 @@ def test_a_retry_is_a_new_run_of_the_same_spec(cluster: FakeCluster, phase: str)
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.splitlines() == [
         "hardeningrun.hardening.dev/small-retry-1 created, from the spec of small",
-        "It starts anew and reuses no stage: it gets a claim of its own, small-retry-1-workspace; "
+        "It starts from the beginning and reuses no stage: it gets a claim of its own, small-retry-1-workspace; "
         "small's stays until small is deleted.",
         "Next: kubectl hardening watch small-retry-1 -n safety",
     ]

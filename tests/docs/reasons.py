@@ -69,6 +69,8 @@ def _operator_reasons(tree: ast.Module) -> Iterator[str]:
         match node:
             case ast.Call(func=ast.Name(id="Failure")):
                 yield from _texts(_argument(node, 1))
+            case ast.Call(func=ast.Name(id="_Trouble"), args=[reason, *_]):
+                yield from _texts(reason)
             case ast.Call(func=ast.Attribute(attr="end"), args=[ast.Constant(value="Failed"), _, reason, *_]):
                 yield from _texts(reason)
             case ast.Assign(targets=[ast.Attribute(attr="failure")], value=ast.Call(args=[reason, *_])):

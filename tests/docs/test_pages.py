@@ -173,3 +173,23 @@ def test_other_pages_name_no_reason_that_does_not_exist(page: str) -> None:
 
     assert listed
     assert {reason for found in listed for reason in found if reason} <= failure_reasons()
+
+
+@EVERY_PAGE
+def test_every_file_of_the_code_named_exists(page: Path) -> None:
+    named = set(
+        re.findall(r"`((?:crds|operator|trainer_image|tools|tests|charts|benchmarks)/[\w./-]+)`", page.read_text())
+    )
+
+    assert {
+        name for name in named if not name.startswith("benchmarks/results/") and not (ROOT / name).exists()
+    } == set()
+
+
+def test_the_four_walks_through_the_code_name_no_file_twice() -> None:
+    text = (DOCS / "architecture.md").read_text().split("### Four walks through the code")[1]
+    walks = [
+        re.findall(r"`((?:crds|operator|trainer_image)/[\w./]+\.py)`", part) for part in re.split(r"\n\*\*", text)[1:]
+    ]
+
+    assert [len(walk) > 4 and len(walk) == len(set(walk)) for walk in walks] == [True] * 4

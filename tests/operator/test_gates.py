@@ -218,7 +218,7 @@ def test_decided_pairs_have_a_least_number_of_their_own(wins: int, verdict: str)
 def test_a_candidate_that_ties_with_the_base_everywhere_is_inconclusive() -> None:
     [result] = judge_gates(win_gate(), [played(0, 0, 80)])
     assert result.verdict == "Inconclusive"
-    assert "cannot be told: all 80 pairs were ties" in result.message
+    assert "cannot be computed: all 80 pairs were ties" in result.message
 
 
 @pytest.mark.parametrize("rounds", [2, 3, 10])

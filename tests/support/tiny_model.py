@@ -63,6 +63,21 @@ def build_tiny_tokenizer(vocab_size: int = 400) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def build_spaced_tokenizer(prepend_scheme: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that writes spaces as `▁` and may put one before what it is given, as SentencePiece's do."""
+    special = [UNKNOWN, START, END, *(f"<0x{byte:02X}>" for byte in range(256))]
+    bpe = Tokenizer(models.BPE(unk_token=UNKNOWN, byte_fallback=True))
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend_scheme, split=False)
+    bpe.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=special, initial_alphabet=list(string.printable), show_progress=False
+    )
+    bpe.train_from_iterator([WORDS, string.printable], trainer)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
+        tokenizer_object=bpe, bos_token=START, eos_token=END, unk_token=UNKNOWN
+    )
+
+
 def build_tiny_model(
     folder: str | Path,
     *,

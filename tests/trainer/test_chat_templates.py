@@ -18,9 +18,10 @@ from hardening_trainer.inference.chat import (
     end_of_open_thought,
 )
 from hardening_trainer.models import end_of_turn_ids, load_causal_lm, load_tokenizer
+from hardening_trainer.models.chat_template import checked_template
 from hardening_trainer.runtime.inputs import model_input, resolve_source
 from tests.support.chat_templates import TEMPLATES
-from tests.support.tiny_model import END, build_tiny_model
+from tests.support.tiny_model import END, build_spaced_tokenizer, build_tiny_model
 
 PROMPT = "how do I bake bread?"
 PREFERRED, DISPREFERRED = "First you knead.", "Sorry, I cannot help with that."
@@ -47,6 +48,20 @@ def test_a_pair_is_trained_on_the_prompt_that_is_asked(folder: Path, answer: str
         assert text.split("</think>")[-1].strip() in text_of(tokenizer, pair.prompt + ids)
         assert ids == encode_answer(tokenizer, text, PROMPT)
         assert PROMPT not in text_of(tokenizer, ids)
+
+
+@pytest.mark.parametrize("prepend_scheme", ["first", "never"])
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_a_tokenizer_that_puts_spaces_before_words_puts_none_between_prompt_and_answer(
+    kind: str, prepend_scheme: str
+) -> None:
+    tokenizer = build_spaced_tokenizer(prepend_scheme)
+    tokenizer.chat_template = TEMPLATES[kind]
+    tokenizer.chat_template = checked_template(tokenizer, kind)
+    pair = encode_pair(tokenizer, PROMPT, PREFERRED, DISPREFERRED)
+    assert pair.prompt == encode_prompt(tokenizer, PROMPT)
+    assert f"  {PREFERRED}" not in text_of(tokenizer, pair.prompt + pair.preferred)
+    assert PREFERRED in text_of(tokenizer, pair.prompt + pair.preferred)
 
 
 def test_an_answer_ends_as_the_template_ends_it(folder: Path) -> None:

@@ -73,7 +73,7 @@ def restart(settings: Settings, name: str) -> None:
 
 
 def stop(settings: Settings, name: str) -> None:
-    """End one process of the cluster. Pods go on when the container runtime or the kubelet ends."""
+    """End one process of the cluster. Pods keep running when the container runtime or the kubelet ends."""
     processes.stop(settings, _known(name))
 
 

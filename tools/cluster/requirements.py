@@ -1,4 +1,4 @@
-"""What the machine must have: each thing that is missing is told in words, before anything is built or started."""
+"""What the machine must have: whatever is missing is named before anything is built or started."""
 
 from __future__ import annotations
 

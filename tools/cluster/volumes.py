@@ -91,7 +91,7 @@ def _follow_volumes(api: Any, root: Path) -> None:
 
 
 def _events(listing: Any) -> Any:
-    """Every event for ever; starts again when the API server does."""
+    """Every event without end; starts again when the API server does."""
     pause = threading.Event()
     watcher: Any = watch
     while True:

@@ -31,7 +31,7 @@ class Alert:
     wait: str = "0m"
     """How long it must hold before it fires."""
     linger: str = "5m"
-    """How long it goes on firing when it no longer holds: a failover or restart of the operator, which takes its series
+    """How long it keeps firing when it no longer holds: a failover or restart of the operator, which takes its series
     away for less than that, resolves nothing."""
     threshold: float | None = None
 
@@ -62,7 +62,7 @@ ALERTS = (
     Alert(
         name="HarmRateRegression",
         severity="critical",
-        summary="Monitor {{ $labels.namespace }}/{{ $labels.monitor }}: the model does more harm than when promoted",
+        summary="Monitor {{ $labels.namespace }}/{{ $labels.monitor }}: the model does more harm than at promotion",
         description=f"On {{{{ $labels.set }}}} prompts, by judge {{{{ $labels.judge }}}}, the lower bound of the harm "
         f"rate is {PERCENT}, above the upper bound at promotion, in consecutive checks.",
         expression="""
@@ -120,7 +120,7 @@ ALERTS = (
         name="MetricJudgeDisagreement",
         summary=f"Run {RUN_NAME}: direct harmfulness R no longer agrees with judge {{{{ $labels.judge }}}}",
         description="In round {{ $labels.round }} the AUC of R against the verdicts is {{ $value | humanize }}: the "
-        "training optimises what the judge does not see (reward hacking), or the judge is wrong.",
+        "training optimises something the judge does not see (reward hacking), or the judge is wrong.",
         threshold=0.6,
         expression=f"""
         (max by (namespace, run, round, set, judge) (hardening_judge_agreement_auc) < $THRESHOLD)
@@ -167,7 +167,7 @@ ALERTS = (
     Alert(
         name="PromotionBlocked",
         summary=f"Run {RUN_NAME} ended without a promotion: {{{{ $labels.reason }}}}",
-        description="No candidate may be promoted; what is served stays as it is. Resolves after a day, or when the "
+        description="No candidate may be promoted; the served model stays. Resolves after a day, or when the "
         "run is deleted.",
         expression=f"""
         max by (namespace, run, reason) (hardening_run_phase{{phase="NotPromoted"}}) == 1
@@ -187,7 +187,8 @@ ALERTS = (
     Alert(
         name="MonitorStale",
         summary="Monitor {{ $labels.namespace }}/{{ $labels.monitor }} does not measure",
-        description=f"For {DURATION} a check has been overdue, or no check could tell: a regression would go unseen.",
+        description=f"For {DURATION} a check has been overdue, or no check had a clear result: "
+        "a regression would go unnoticed.",
         threshold=6 * 3600,
         expression="""
         (time() - max by (namespace, monitor) (hardening_monitor_next_schedule_timestamp_seconds) > 3600)
@@ -205,7 +206,7 @@ ALERTS = (
         wait="5m",
         linger="0m",
         summary="The hardening operator is down",
-        description="No operator leads: runs and monitors stand still. Running stages go on and save.",
+        description="No operator leads: runs and monitors stand still. Running stages continue and save.",
         expression="absent(hardening_operator_leader == 1)",
     ),
 )

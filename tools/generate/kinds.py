@@ -12,6 +12,7 @@ from hardening_api.run import HardeningRun
 
 RUN_COLUMNS = (
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Progressing")].reason'},
     {"name": "Round", "type": "integer", "jsonPath": ".status.round"},
     {"name": "Harm before", "type": "number", "format": "float", "jsonPath": ".status.summary.harmBefore"},
     {"name": "Harm after", "type": "number", "format": "float", "jsonPath": ".status.summary.harmAfter"},

@@ -27,7 +27,7 @@ _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that lie outside docs/, and all that they and the others link to."""
+    """Add the pages outside docs/, and all that they and the others link to."""
     waiting = [*PAGES, *(f"{DOCS}{file.src_uri}" for file in files.documentation_pages())]
     seen = set(waiting)
     while waiting:

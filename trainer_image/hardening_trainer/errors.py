@@ -4,7 +4,7 @@
     69 unavailable, 75 temporary    tried again
     70 anything else
 
-A full disk exits 75: once somebody has made room, the same command goes on from what was saved. Messages never
+A full disk exits 75: once somebody has made room, the same command resumes from what was saved. Messages never
 hold prompt or answer text.
 """
 
@@ -71,7 +71,7 @@ class WorkspaceUnavailable(Unavailable):
 
 
 class WorkspaceFull(StageError):
-    """No room left to write in; the stage goes on from what it saved once there is."""
+    """No room left to write in; the stage resumes from what it saved once there is."""
 
     exit_code = ExitCode.TEMPORARY
     default_reason = "WorkspaceFull"
@@ -132,7 +132,7 @@ def validation_lines(place: str, error: ValidationError) -> list[str]:
 
 
 def as_stage_error(error: BaseException) -> StageError:
-    """Tell what any exception means for the stage, without repeating text it may carry."""
+    """Return what any exception means for the stage, without repeating text it may carry."""
     for link in _chain(error):
         if isinstance(link, StageError):
             return link
@@ -152,7 +152,7 @@ def _of_system(error: BaseException) -> StageError | None:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         if error.errno in _FULL:
-            return WorkspaceFull(f"{name}no room to write: make room, then run it again: it goes on from here")
+            return WorkspaceFull(f"{name}no room to write: make room, then run it again: it resumes from here")
         if error.errno in _FORBIDDEN:
             return WorkspaceUnavailable(f"{name}permission denied: let the user of this process read and write it")
     return None
@@ -160,7 +160,7 @@ def _of_system(error: BaseException) -> StageError | None:
 
 def _of_safetensors(text: str) -> StageError:
     if any(f"os error {number}" in text for number in _FULL):
-        return WorkspaceFull("weights: no room to write: make room, then run it again: it goes on from here")
+        return WorkspaceFull("weights: no room to write: make room, then run it again: it resumes from here")
     return CorruptInput(f"a safetensors file cannot be read ({text[:120]}): it is truncated or damaged: restore it")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hardening_operator.cli.kube.api import Cluster
 
 Decision = Literal["Approved", "Rejected"]
-Digest = Annotated[str, typer.Option(help="Digest of the candidate, as `status` names it.")]
+Digest = Annotated[str, typer.Option(help="Digest of the candidate, as `status` shows it.")]
 Approver = Annotated[str, typer.Option(help="Who decides, for a run in a folder; the default is your login name.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for the record; for a run in the cluster.")]
 NAME_LENGTH = 52
@@ -33,7 +33,7 @@ def approve(
     reason: Reason = None,
     reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
 ) -> None:
-    """Approve (or reject) the candidate that RUN awaits a decision on. A digest that is no longer asked for is refused.
+    """Approve (or reject) the candidate that RUN awaits a decision on. Any other digest is refused.
 
     In the cluster this writes a PromotionApproval in your own name, as the cluster knows you. A run in a folder goes
     on when the same `hardening run` command is given again.
@@ -74,7 +74,7 @@ def _write_record(folder: Path, digest: str, decision: Decision, approver: str) 
     name = approver or getpass.getuser()
     record = {"digest": digest, "decision": decision, "approver": name, "time": datetime.now(UTC).isoformat()}
     write_json(folder / "approval.json", record)
-    typer.echo(f"{decision} by {name}. Go on with the same `hardening run` command.")
+    typer.echo(f"{decision} by {name}. To continue, rerun the same `hardening run` command.")
 
 
 def _write_approval(located: LocatedRun, cluster: Cluster, digest: str, decision: Decision, reason: str | None) -> None:

@@ -41,7 +41,7 @@ def _trainer(program: str, arguments: list[str]) -> None:
 
 
 def _exit_code(code: int) -> int:
-    """The program's faults of usage and data are this one's; an end by a signal is told as a shell does."""
+    """Pass on the program's exit codes for usage and data; report an end by a signal as a shell does."""
     if code in FINAL_EXITS:
         return USAGE
     return 128 - code if code < 0 else code

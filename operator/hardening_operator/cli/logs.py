@@ -40,9 +40,9 @@ def logs(  # noqa: PLR0913, PLR0917 - one argument an option
     ] = None,
     stage: Annotated[str | None, typer.Option(help=f"Stage: {', '.join(STAGES)}.")] = None,
     shard: Annotated[int | None, typer.Option(help="Only this shard, or node of a training; from 0.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the pods end.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the logs until the pods end.")] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="The attempt before the last one.")] = False,
-    tail: Annotated[int | None, typer.Option(help="Only so many last lines of each pod.", min=0)] = None,
+    tail: Annotated[int | None, typer.Option(help="Only this many last lines of each pod.", min=0)] = None,
 ) -> None:
     """Print the logs of a stage's pods: of the running stages, else of the one that failed, else of the last one."""
     with faults_told():

@@ -36,7 +36,7 @@ COMMANDS = {
     "resume": Entry("status", "Resume it."),
     "retry": Entry("retry", "Start a new run from one that failed or was not promoted."),
     "diff": Entry("diff", "Compare two runs: specs, and figures with intervals."),
-    "monitor": Entry("monitor", "Attack a promoted or served model again, and tell a regression.", is_about_runs=False),
+    "monitor": Entry("monitor", "Attack a promoted or served model again, report a regression.", is_about_runs=False),
     "score": Entry("files", "Direct harmfulness R of each row of a file.", takes_any_option=True, is_about_runs=False),
     "judge": Entry("files", "A judge's verdict on each row of a file.", takes_any_option=True, is_about_runs=False),
 }

@@ -30,12 +30,12 @@ SHOWN_TIMES = 3
 
 def monitor(
     file: Path = typer.Argument(help="A HardeningMonitor manifest."),
-    once: bool = typer.Option(False, "--once", help="Check now, whatever the schedule says, and end."),
-    runs: Path = typer.Option(Path("runs"), help="Folder with the folders of `hardening run`, one a run."),
-    workspace: str | None = typer.Option(None, help="URL of the run's workspace, where it is not its folder."),
+    once: bool = typer.Option(False, "--once", help="Check once, now, and exit."),
+    runs: Path = typer.Option(Path("runs"), help="Folder that holds the folders of `hardening run`."),
+    workspace: str | None = typer.Option(None, help="URL of the run's workspace, if it is not its folder."),
     folder: Path | None = typer.Option(None, help="Folder of the monitor; default monitors/NAME."),
 ) -> None:
-    """Attack the target of FILE again, now or at the times of its schedule, and tell whether it has regressed.
+    """Attack the target of FILE again, now or at the times of its schedule, and report whether it has regressed.
 
     Exit codes of --once: 0 no regression, 5 regressed, 6 could not tell, 2 usage.
     """
@@ -53,7 +53,7 @@ def monitor(
             print(f"{file}: {line}", file=sys.stderr)  # noqa: T201 - one line an error, for scripts
         raise typer.Exit(USAGE) from None
     except Interrupted:
-        console.print(f"Stopped; the work is saved. The same command goes on: hardening monitor {file}")
+        console.print(f"Stopped; the work is saved. To resume: hardening monitor {file}")
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(_tell(console, home, status, seen))
 

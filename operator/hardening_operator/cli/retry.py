@@ -94,4 +94,4 @@ def what_is_reused(run: HardeningRun, name: str) -> str:
         )
     else:
         where = f"it gets a claim of its own, {name}-workspace; {old}'s stays until {old} is deleted"
-    return f"It starts anew and reuses no stage: {where}."
+    return f"It starts from the beginning and reuses no stage: {where}."

@@ -40,13 +40,13 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     called: typer.Context,
     file: Path = typer.Argument(help="A HardeningRun manifest."),
     workspace: str | None = typer.Option(None, help="Folder or fsspec URL to work in; default runs/NAME."),
-    plain: bool = typer.Option(False, "--plain", help="One line an event instead of a live table."),
+    plain: bool = typer.Option(False, "--plain", help="Print one line per event instead of a live table."),
     cluster: bool = typer.Option(False, "--cluster", help="Apply FILE to the cluster, and follow the run there."),
     timeout: Timeout = None,
-    metrics_port: int | None = typer.Option(None, help="Serve the run's Prometheus metrics on this port, here only."),
-    metrics_textfile: Path | None = typer.Option(None, help="Keep them in this file, for node_exporter to read."),
+    metrics_port: int | None = typer.Option(None, help="Serve the run's Prometheus metrics on this local port."),
+    metrics_textfile: Path | None = typer.Option(None, help="Write them to this file, for node_exporter to read."),
 ) -> None:
-    """Run FILE here, with local processes; killed at any moment, the same command goes on.
+    """Run FILE here, with local processes; stop or kill it at any time, and rerun the command to resume.
 
     With --cluster (or -n, --context, --kubeconfig) the run is applied to the cluster and followed as by `watch`.
 
@@ -60,7 +60,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
             refuse("--metrics-port, --metrics-textfile: the operator serves the metrics of a run in the cluster")
         apply_and_follow(called, file, plain, timeout)
     if timeout is not None:
-        refuse("--timeout: a local run is stopped by Ctrl-C and goes on with the same command: leave it out")
+        refuse("--timeout: stop a local run by Ctrl-C and rerun the command to resume: leave it out")
     run_here(file, workspace, plain, Exposition(metrics_port, metrics_textfile))
 
 
@@ -85,7 +85,7 @@ def run_here(file: Path, workspace: str | None, plain: bool, metrics: Exposition
             print(f"{file}: {line}", file=sys.stderr)  # noqa: T201 - one line an error, for scripts
         raise typer.Exit(USAGE) from None
     except Stopped:
-        console.print(f"Stopped; the work is saved. The same command goes on: hardening run {file}")
+        console.print(f"Stopped; the work is saved. To resume: hardening run {file}")
         raise typer.Exit(INTERRUPTED) from None
     console.print(closing_words(status, console.width))
     console.print(f"Report: hardening report {home.folder}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""What a command is about: a run in a folder here, or one in a cluster; and how its faults are told.
+"""What a command is about: a run in a folder here, or one in a cluster; and how its errors are reported.
 
 `RUN` is a folder when it has a `/` or a folder of that name is here; else it is a HardeningRun in the cluster. With
 -n, --context or --kubeconfig, and under the name `kubectl hardening`, it is always one in the cluster.
@@ -106,14 +106,14 @@ def open_cluster(called: typer.Context) -> Cluster:
 
 
 def means_folder(called: typer.Context, name: str) -> bool:
-    """Tell whether ``name`` is a folder here."""
+    """Return whether ``name`` is a folder here."""
     if speaks_of_cluster(called):
         return False
     return "/" in name or name in (".", "..") or Path(name).is_dir()
 
 
 def speaks_of_cluster(called: typer.Context) -> bool:
-    """Tell whether the program's name or an option says that a cluster is meant."""
+    """Return whether the program's name or an option says that a cluster is meant."""
     return program(called) == PLUGIN or where_of(called).is_given
 
 
@@ -129,7 +129,7 @@ def program(called: typer.Context) -> str:
 
 @contextmanager
 def faults_told() -> Iterator[None]:
-    """Tell a fault on stderr, one line each, and leave with the exit code of usage."""
+    """Print an error on stderr, one line each, and exit with the code of usage."""
     try:
         yield
     except (ClusterFault, HomeError) as fault:

@@ -1,4 +1,4 @@
-"""`hardening status`, `suspend` and `resume`: where a run stands, and whether it goes on."""
+"""`hardening status`, `suspend` and `resume`: where a run stands; pausing and resuming it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def suspend(called: typer.Context, run: ClusterRunArgument) -> None:
 
 
 def resume(called: typer.Context, run: ClusterRunArgument) -> None:
-    """Resume RUN: stopped stages go on from what they saved."""
+    """Resume RUN: stopped stages continue from what they saved."""
     _set(called, run, False)
 
 

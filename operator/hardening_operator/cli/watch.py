@@ -39,7 +39,7 @@ def watch(
     called: typer.Context,
     name: ClusterRunArgument,
     timeout: Timeout = None,
-    plain: bool = typer.Option(False, "--plain", help="One line an event instead of a live table."),
+    plain: bool = typer.Option(False, "--plain", help="Print one line per event instead of a live table."),
 ) -> None:
     """Follow RUN in the cluster until it has ended, is suspended or waits for a person.
 
@@ -59,7 +59,7 @@ def follow_to_the_end(called: typer.Context, first: LocatedRun, plain: bool, tim
         with view_type(console, title) as view:
             last = _follow(called, first, view, timeout)
     except KeyboardInterrupt:
-        console.print(f"The run goes on in the cluster. Watch again: {first.command('watch')}", soft_wrap=True)
+        console.print(f"The run continues in the cluster. Watch again: {first.command('watch')}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except TimedOut:
         console.print(f"Still not at rest. Watch again: {first.command('watch')}", soft_wrap=True)
@@ -98,7 +98,7 @@ def _follow(called: typer.Context, first: LocatedRun, view: Any, timeout: float 
 
 
 def at_rest(located: LocatedRun) -> bool:
-    """Tell whether nothing will happen to the run by itself: it has ended, is suspended, or waits for a person.
+    """Return whether nothing will happen to the run by itself: it has ended, is suspended, or waits for a person.
 
     A status older than the spec, or than an approval, is not yet the operator's answer to it.
     """
@@ -140,7 +140,7 @@ def changes(before: HardeningRunStatus, after: HardeningRunStatus) -> Iterator[E
     if after.phase == "Suspended" != before.phase:
         yield Event("Normal", "Suspended", "running stages save and end")
     elif before.phase == "Suspended" != after.phase:
-        yield Event("Normal", "Resumed", "the run goes on")
+        yield Event("Normal", "Resumed", "the run continues")
 
 
 def _stages(status: HardeningRunStatus) -> dict[StageKey, StageStatus]:

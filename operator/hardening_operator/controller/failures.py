@@ -7,13 +7,14 @@ judge            JudgeUnavailable, as the stage says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hardening_api.stages import FINAL_EXITS, ExitCode, StageResult
 from hardening_operator.controller.runtime.views import JobView, PodView, Termination
-from hardening_operator.planner.types import Failure
+from hardening_operator.planner.types import Failure, Wait
 from hardening_operator.settings import OperatorSettings
 
 KILLED = (137, 143)
@@ -24,7 +25,13 @@ START_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """Reasons of a container whose process was never started; its message is the container runtime's."""
 EVICTIONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting"})
+NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" (?:not found|is being deleted)')
+"""The scheduler's words for a claim that is not there, or no longer."""
 WORDS_LIMIT = 500
+NO_POD_SECONDS = 8.0
+"""A Job without a pod for so long is told in the status."""
+SLOW_START_SECONDS = 300.0
+"""A container that takes longer to be created, its image's pull included, is told in the status."""
 
 
 def result_of(pod: PodView) -> StageResult | None:
@@ -81,75 +88,104 @@ def dead_end(job: JobView, pods: Sequence[PodView], now: datetime, settings: Ope
     full = next((result for pod in pods if (result := result_of(pod)) and result.reason == "WorkspaceFull"), None)
     if full is not None:
         return Failure(ExitCode.TEMPORARY, "WorkspaceFull", full.message or "the workspace is full: make room")
-    if job.suspended:
-        return None
+    for trouble in _troubles(job, pods, settings):
+        waited = now - trouble.since
+        if waited > timedelta(seconds=trouble.limit):
+            text = f"{trouble.what} after {waited.total_seconds():.0f} s{trouble.words}"
+            return Failure(None, trouble.reason, f"{text}, then {job.next_try}", fatal=True)
+    return None
+
+
+def waits_for(job: JobView, pods: Sequence[PodView], now: datetime, settings: OperatorSettings) -> Wait | None:
+    """Return what an unfinished Job waits for before its pods can work: told long before `dead_end` gives it up."""
+    for trouble in _troubles(job, pods, settings):
+        if now - trouble.since >= timedelta(seconds=trouble.told_after):
+            return Wait(trouble.reason, f"{trouble.what} yet{trouble.words}")
+    return None
+
+
+def next_trouble(job: JobView, pods: Sequence[PodView], now: datetime, settings: OperatorSettings) -> float | None:
+    """Return the seconds until `waits_for` has something to say that no event brings; None when it has no such."""
+    waits = [trouble.told_after - (now - trouble.since).total_seconds() for trouble in _troubles(job, pods, settings)]
+    return min((wait for wait in waits if 0 < wait <= NO_POD_SECONDS), default=None)
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """Something outside the stage that keeps its pods from working."""
+
+    reason: str
+    what: str
+    """The first words of a message: the time follows."""
+    words: str
+    """The rest of it: why, and what to do."""
+    since: datetime
+    limit: float
+    """Seconds after which the Job is given up."""
+    told_after: float = 0.0
+    """Seconds after which the status says so."""
+
+
+def _troubles(job: JobView, pods: Sequence[PodView], settings: OperatorSettings) -> Iterator[_Trouble]:
+    if job.suspended or job.finished or job.deleting:
+        return
     if not pods:
-        return _no_pods(job, now, settings)
-    current = newest_by_index(pods)
-    waiting = [pod for pod in current.values() if pod.phase == "Pending" and not pod.deleting]
-    ways: tuple[Callable[[JobView, PodView, datetime, OperatorSettings], Failure | None], ...] = (
-        _unschedulable,
-        _not_pulled,
-        _not_started,
+        yield _no_pods(job, settings)
+    waiting = [pod for pod in newest_by_index(pods).values() if pod.phase == "Pending" and not pod.deleting]
+    for find in (_unschedulable, _not_pulled, _not_started):
+        for pod in waiting:
+            trouble = find(job, pod, settings)
+            if trouble is not None:
+                yield trouble
+
+
+def _no_pods(job: JobView, settings: OperatorSettings) -> _Trouble:
+    words = (
+        f": `kubectl describe job {job.name}` shows what refuses them: a ResourceQuota, Pod Security or an admission "
+        "webhook; allow them"
     )
-    found = (way(job, pod, now, settings) for way in ways for pod in waiting)
-    return next((failure for failure in found if failure is not None), None)
+    since, limit = job.started or job.created, settings.scheduling_deadline_seconds
+    return _Trouble("PodsNotCreated", f"Job {job.name} has no pod", words, since, limit, NO_POD_SECONDS)
 
 
-def _no_pods(job: JobView, now: datetime, settings: OperatorSettings) -> Failure | None:
-    waited = _Waited(job.started or job.created, now)
-    if not waited.longer_than(settings.scheduling_deadline_seconds):
-        return None
-    text = (
-        f"Job {job.name} has no pod after {waited}: `kubectl describe job {job.name}` shows what refuses them: a "
-        f"ResourceQuota, Pod Security or an admission webhook; allow them, then {job.next_try}"
-    )
-    return Failure(None, "PodsNotCreated", text, fatal=True)
-
-
-def _unschedulable(job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
+def _unschedulable(job: JobView, pod: PodView, settings: OperatorSettings) -> _Trouble | None:
     if pod.unschedulable is None:
         return None
-    since, words = pod.unschedulable
-    waited = _Waited(since, now)
-    if not waited.longer_than(settings.scheduling_deadline_seconds):
-        return None
-    text = (
-        f"no node took pod {pod.name} in {waited}: {_cut(words)}: free or add such a node, or change "
-        f"{job.overrides_field} (resources, nodeSelector, tolerations), then {job.next_try}"
-    )
-    return Failure(None, "Unschedulable", text, fatal=True)
+    since, why = pod.unschedulable
+    limit = settings.scheduling_deadline_seconds
+    claim = NO_CLAIM.search(why)
+    if claim is not None:
+        words = f": claim {claim[1]} does not exist or is being deleted: restore it from a backup under that name"
+        return _Trouble("WorkspaceLost", f"pod {pod.name} has no volume to work on", words, since, limit)
+    fields = f"{job.overrides_field} (resources, nodeSelector, tolerations)"
+    words = f": {_cut(why)}: free or add such a node, or change {fields}"
+    return _Trouble("Unschedulable", f"no node took pod {pod.name}", words, since, limit)
 
 
-def _not_pulled(job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
-    reason, words = pod.waiting or ("", "")
+def _not_pulled(job: JobView, pod: PodView, settings: OperatorSettings) -> _Trouble | None:
+    reason, why = pod.waiting or ("", "")
     if reason not in PULL_REASONS:
         return None
-    waited = _Waited(pod.scheduled or pod.created, now)
-    if reason != BAD_NAME and not waited.longer_than(settings.image_deadline_seconds):
-        return None
-    text = (
-        f"the image of pod {pod.name} could not be pulled in {waited} ({reason}): {_cut(words)}: correct "
-        f"{job.overrides_field} (image) or the operator's trainer image, push it, or add imagePullSecrets, then "
-        f"{job.next_try}"
+    words = (
+        f" ({reason}): {_cut(why)}: correct {job.overrides_field} (image) or the operator's trainer image, push it, or "
+        "add imagePullSecrets"
     )
-    return Failure(None, "ImagePullFailed", text, fatal=True)
+    since, limit = pod.scheduled or pod.created, settings.image_deadline_seconds if reason != BAD_NAME else -1
+    return _Trouble("ImagePullFailed", f"the image of pod {pod.name} could not be pulled", words, since, limit)
 
 
-def _not_started(_job: JobView, pod: PodView, now: datetime, settings: OperatorSettings) -> Failure | None:
-    if pod.scheduled is None or pod.node is None or pod.started is not None:
+def _not_started(_job: JobView, pod: PodView, settings: OperatorSettings) -> _Trouble | None:
+    reason, why = pod.waiting or ("ContainerCreating", "")
+    if pod.scheduled is None or pod.node is None or pod.started is not None or reason in PULL_REASONS:
         return None
-    reason, words = pod.waiting or ("ContainerCreating", "")
+    words = (
+        f" ({reason}): {_cut(why)}: `kubectl describe pod {pod.name}` shows why, such as a Secret, ConfigMap or volume "
+        "that is missing; create it"
+    )
     refused = reason in START_REASONS
     limit = settings.image_deadline_seconds if refused else settings.scheduling_deadline_seconds
-    waited = _Waited(pod.scheduled, now)
-    if reason in PULL_REASONS or not waited.longer_than(limit):
-        return None
-    text = (
-        f"pod {pod.name} was given to node {pod.node} but did not start in {waited} ({reason}): {_cut(words)}: "
-        f"`kubectl describe pod {pod.name}` shows why, such as a Secret, ConfigMap or volume that is missing"
-    )
-    return Failure(None, "PodNotStarted", text, fatal=True)
+    what = f"pod {pod.name} was given to node {pod.node} but did not start"
+    return _Trouble("PodNotStarted", what, words, pod.scheduled, limit, 0.0 if refused else SLOW_START_SECONDS)
 
 
 def _failure_of_pod(job: JobView, pod: PodView) -> Failure:
@@ -196,17 +232,3 @@ def _severity(pod: PodView) -> tuple[bool, bool, bool, int]:
 def _cut(words: str) -> str:
     text = " ".join(words.split())
     return text if len(text) <= WORDS_LIMIT else text[: WORDS_LIMIT - 3] + "..."
-
-
-@dataclass(frozen=True)
-class _Waited:
-    """How long something has been waited for."""
-
-    since: datetime
-    now: datetime
-
-    def longer_than(self, seconds: float) -> bool:
-        return self.now - self.since > timedelta(seconds=seconds)
-
-    def __str__(self) -> str:
-        return f"{(self.now - self.since).total_seconds():.0f} s"

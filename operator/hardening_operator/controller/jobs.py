@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from hardening_operator.controller.owned import NameTakenError, RefusedError, create_owned, together
+from hardening_operator.controller.owned import NameTakenError, QuotaExceededError, RefusedError, create_owned, together
 from hardening_operator.controller.runtime.api import Api
 from hardening_operator.controller.runtime.cache import Cache
 from hardening_operator.controller.runtime.queue import RUN, Key
@@ -176,6 +176,9 @@ class JobKeeper:
                 await create_owned(self._api, document)
         except NameTakenError as taken:
             return kept.blocks(want.attempt, Wait("NameTaken", str(taken)), now)
+        except QuotaExceededError as full:
+            text = f"{full}: raise the quota or free some of it; work starts by itself then"
+            return kept.blocks(want.attempt, Wait("QuotaExceeded", text), now)
         except (RefusedError, ValueError) as refusal:
             again = "start a new run" if key.kind == RUN else "the next check tries again"
             text = f"{refusal}: correct the spec, the quota or the permission it names, then {again}"

@@ -13,7 +13,7 @@ from hardening_api.monitor import ActiveCheck, HardeningMonitor, HardeningMonito
 from hardening_api.run import HardeningRun
 from hardening_api.validation import validate_as
 from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
-from hardening_operator.controller.observe import SeenChecks, observe_checks
+from hardening_operator.controller.observe import SeenChecks, observe_checks, seconds_to_next_trouble, wait_of_check
 from hardening_operator.controller.owned import REFUSALS
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api, ApiError
@@ -24,7 +24,7 @@ from hardening_operator.planner.check_config import check_config
 from hardening_operator.planner.conditions import shortened
 from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_status import refused_status
-from hardening_operator.planner.monitor_types import CheckObservation, MonitorDecision, MonitorObserved, RerunStart
+from hardening_operator.planner.monitor_types import MonitorDecision, MonitorObserved, RerunStart
 from hardening_operator.planner.names import MONITOR_LABEL, MONITOR_UID_LABEL
 from hardening_operator.planner.rerun import build_rerun
 from hardening_operator.planner.types import Event, Wait
@@ -72,9 +72,10 @@ class MonitorReconciler(Reconciler):
             return await self.refuse(resource, status, refused, message, now)
 
         runs = self._runs(resource.namespace, monitor, status)
-        observed = MonitorObserved(
-            self._checks(resource, status, now), runs, generation=generation, wait=self._wait(resource, status)
-        )
+        seen = self._seen(resource, now)
+        checks = observe_checks(seen, status.active, now, self._settings)
+        wait = self._wait(seen, status.active, now)
+        observed = MonitorObserved(checks, runs, generation=generation, wait=wait)
         decision = plan_monitor(monitor, status, observed, now)
         changed = decision.status != status
         if changed:
@@ -86,19 +87,17 @@ class MonitorReconciler(Reconciler):
             if changed:
                 await self.tell(resource, decision.events, now)
         due = (decision.wake_at - now).total_seconds() if decision.wake_at is not None else None
-        return outcome(changed, later, retry, due)
+        trouble = seconds_to_next_trouble(seen.jobs, seen.pods, now, self._settings)
+        return outcome(changed, later, retry, due, trouble)
 
     def forget(self, uid: str) -> None:
         """See `Reconciler`."""
         self._jobs.forget(uid)
 
-    def _checks(
-        self, monitor: ResourceView, status: HardeningMonitorStatus, now: datetime
-    ) -> dict[str, CheckObservation]:
+    def _seen(self, monitor: ResourceView, now: datetime) -> SeenChecks:
         jobs, pods = self._cache.jobs(monitor.key, now), self._cache.pods(monitor.key)
         rejected, created = self._jobs.rejected(monitor.uid), self._jobs.created(monitor.uid)
-        seen = SeenChecks(monitor.uid, jobs, pods, rejected, created)
-        return observe_checks(seen, status.active, now, self._settings)
+        return SeenChecks(monitor.uid, jobs, pods, rejected, created)
 
     async def _keep_job(
         self,
@@ -125,10 +124,11 @@ class MonitorReconciler(Reconciler):
         shared = monitor_objects(monitor, self._settings)
         return JobObjects(job(attempt), shared, after=partial(check_objects, attempt))
 
-    def _wait(self, monitor: ResourceView, status: HardeningMonitorStatus) -> Wait | None:
-        if status.active is None:
+    def _wait(self, seen: SeenChecks, active: ActiveCheck | None, now: datetime) -> Wait | None:
+        if active is None:
             return None
-        return self._jobs.waits(monitor.uid).get((status.active.name, status.active.attempt))
+        blocked = self._jobs.waits(seen.uid).get((active.name, active.attempt))
+        return blocked or wait_of_check(seen, active, now, self._settings)
 
     def _runs(
         self, namespace: str, monitor: HardeningMonitor, status: HardeningMonitorStatus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -16,8 +16,10 @@ from hardening_operator.controller.failures import (
     job_deleted,
     lost,
     newest_by_index,
+    next_trouble,
     result_lost,
     result_of,
+    waits_for,
 )
 from hardening_operator.controller.jobs import Attempt
 from hardening_operator.controller.progress import published
@@ -65,18 +67,21 @@ def observe(seen: Seen, status: HardeningRunStatus, now: datetime, settings: Ope
         if isinstance(key, StageKey)
     }
     states = _states(status)
+    waits: dict[StageKey, Wait] = {}
     for job in newest_jobs(seen):
         if job.key not in stages or stages[job.key].attempt <= job.attempt:
             pods = [pod for pod in seen.pods if pod.job_uid == job.uid]
             expected = states.get(job.key, ("", 0))[0] in ("Running", "Pending")
             found = observe_attempt(job, pods, now, settings, expected)
+            wait = waits_for(job, pods, now, settings)
+            waits |= {job.key: wait} if wait is not None else {}
             going_on = found.state == "Running" and not (job.deleting or job.finished)
             stages[job.key] = replace(found, progress=_progress(job, pods, seen, status)) if going_on else found
     for key, (state, number) in states.items():
         if key not in stages or stages[key].attempt < number:
             stages |= _without_job(key, number, state, seen, now)
-    waits = {key: wait for (key, _), wait in seen.waits.items() if isinstance(key, StageKey)}
-    return Observed(stages, _approval(seen.approvals, status), seen.generation, waits)
+    blocked = {key: wait for (key, _), wait in seen.waits.items() if isinstance(key, StageKey)}
+    return Observed(stages, _approval(seen.approvals, status), seen.generation, waits | blocked)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,28 @@ class SeenChecks:
     rejected: Mapping[Attempt, Failure]
     created: Collection[Attempt]
     """Attempts that had a Job when it was last looked."""
+
+
+def seconds_to_next_trouble(
+    jobs: Iterable[JobView], pods: Sequence[PodView], now: datetime, settings: OperatorSettings
+) -> float | None:
+    """Return the seconds until a Job has waited so long that the status is to say so, though no event tells."""
+    found = (next_trouble(job, [pod for pod in pods if pod.job_uid == job.uid], now, settings) for job in jobs)
+    return min((seconds for seconds in found if seconds is not None), default=None)
+
+
+def wait_of_check(
+    seen: SeenChecks, active: ActiveCheck | None, now: datetime, settings: OperatorSettings
+) -> Wait | None:
+    """Return what the active check's Job waits for."""
+    for job in seen.jobs:
+        if (
+            active is not None
+            and job.owner_uid == seen.uid
+            and (job.check, job.attempt) == (active.name, active.attempt)
+        ):
+            return waits_for(job, [pod for pod in seen.pods if pod.job_uid == job.uid], now, settings)
+    return None
 
 
 def observe_checks(

@@ -8,6 +8,7 @@ was looked at.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
@@ -20,11 +21,17 @@ REFUSALS = (400, 403, 405, 413, 415, 422)
 """Statuses of the API server that mean the object, not the moment, is wrong."""
 OWNER_LABELS = (MANAGED_BY_LABEL, RUN_LABEL, MONITOR_LABEL)
 MOST_RACES = 5
+QUOTA = re.compile("exceeded quota|status unknown for quota")
+"""The API server's words where a quota has no room now; one that no object of this kind could meet has others."""
 CLAIM = "PersistentVolumeClaim"
 
 
 class RefusedError(Exception):
     """The API server refuses an object whenever it is asked."""
+
+
+class QuotaExceededError(Exception):
+    """A ResourceQuota has no room for an object now."""
 
 
 class NameTakenError(Exception):
@@ -37,7 +44,7 @@ async def create_owned(api: Api, document: Document) -> Document:
     The owner is the one that ``document`` names. Its own object may be immutable and refuse what another version of
     the operator would make of it: then it stays as it is.
 
-    Raises NameTakenError, RefusedError, and ApiError when the API server cannot do it now.
+    Raises NameTakenError, QuotaExceededError, RefusedError, and ApiError when the API server cannot do it now.
     """
     kind, metadata = document["kind"], document["metadata"]
     for _ in range(MOST_RACES):
@@ -86,9 +93,10 @@ async def _create(api: Api, document: Document) -> Document | None:
     except ApiError as error:
         if error.status not in REFUSALS:
             raise
-        raise RefusedError(
-            f"the API server refused {document['kind']} {document['metadata']['name']}: {error.message}"
-        ) from error
+        what = f"{document['kind']} {document['metadata']['name']}: {error.message}"
+        if QUOTA.search(error.message):
+            raise QuotaExceededError(f"no room in the quota for {what}") from error
+        raise RefusedError(f"the API server refused {what}") from error
 
 
 def _at_version_of(existing: Document, document: Document) -> Document:

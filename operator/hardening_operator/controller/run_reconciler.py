@@ -13,7 +13,7 @@ from hardening_api.run import HardeningRun
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus, RunCondition
 from hardening_api.validation import validate_run
 from hardening_operator.controller.jobs import Attempt, JobKeeper, JobObjects, WantedJob
-from hardening_operator.controller.observe import Seen, observe
+from hardening_operator.controller.observe import Seen, observe, seconds_to_next_trouble
 from hardening_operator.controller.reconciler import Listener, Outcome, Reconciler, outcome
 from hardening_operator.controller.runtime.api import Api
 from hardening_operator.controller.runtime.cache import Cache
@@ -54,7 +54,8 @@ class RunReconciler(Reconciler):
             message = shortened("; ".join(faults))
             return await self.refuse(resource, status, _refused(resource, status, message, now), message, now)
 
-        observed = observe(self._seen(resource, now), status, now, self._settings)
+        seen = self._seen(resource, now)
+        observed = observe(seen, status, now, self._settings)
         decision = plan(run.spec, status, observed, now)
         changed = decision.status != status
         if changed:
@@ -64,7 +65,8 @@ class RunReconciler(Reconciler):
         finally:
             if changed:
                 await self.tell(resource, decision.events, now)
-        return outcome(changed, later, decision.requeue_after)
+        trouble = seconds_to_next_trouble(seen.jobs, seen.pods, now, self._settings)
+        return outcome(changed, later, decision.requeue_after, trouble)
 
     def forget(self, uid: str) -> None:
         """See `Reconciler`."""

@@ -25,7 +25,7 @@ from hardening_api.monitor import HardeningMonitor, HardeningMonitorStatus
 from hardening_api.run import HardeningRun
 from hardening_operator.local.home import Home, HomeError, read_json, write_json
 from hardening_operator.local.observe import observe_attempt
-from hardening_operator.local.processes import Processes, usable_cores
+from hardening_operator.local.processes import Processes
 from hardening_operator.planner.check_config import check_config
 from hardening_operator.planner.monitor import plan_monitor
 from hardening_operator.planner.monitor_types import (
@@ -43,7 +43,7 @@ POLL_SECONDS, LONGEST_SLEEP = 0.2, 5.0
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop; a check that ran has saved, and goes on with the same command."""
+    """Somebody asked to stop; a running check has saved, and resumes with the same command."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,10 @@ class MonitorShell:
             return
         folder.mkdir(parents=True, exist_ok=True)
         config = check_config(self._monitor, start.check, start.run, self._url(start.run))
-        self._processes.start(folder, config, usable_cores(), now)
+        cores = self._processes.cores()
+        if cores.shortage is not None:
+            self._tell(Event("Warning", "CoresBusy", cores.shortage))
+        self._processes.start(folder, config, cores.threads(1), now)
 
     def _url(self, run: HardeningRun | None) -> str:
         if run is None:

@@ -13,16 +13,13 @@ from datetime import datetime
 from pathlib import Path
 
 from hardening_api.stages import STAGES, StageConfig
+from hardening_operator.local.cores import Cores, Load, busy_cores, find_cores, usable_cores
 from hardening_operator.local.home import HomeError, read_json, write_json
 
+THREADS = "OMP_NUM_THREADS"
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 """Loaded here: between fork and exec a process may not load anything when it has threads (those of `/metrics`)."""
-
-
-def usable_cores() -> int:
-    """How many cores this process may use: fewer than the machine's under `taskset` or in a container."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_trainer() -> None:
@@ -37,19 +34,23 @@ class Processes:
     Raises HomeError when the trainer is not installed.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], load: Load = busy_cores) -> None:
         require_trainer()
-        self._environment = dict(environment)
+        self._environment, self._load = dict(environment), load
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 
+    def cores(self) -> Cores:
+        """Return the cores to share out among stages that start now; with `$OMP_NUM_THREADS` set, no load is read."""
+        return Cores(usable_cores(), 0.0) if THREADS in self._environment else find_cores(self._load)
+
     def start(self, folder: Path, config: StageConfig, threads: int, now: datetime) -> None:
-        """Start the stage of ``config`` in ``folder``, with ``threads`` for its arithmetic."""
+        """Start the stage of ``config`` in ``folder``, with ``threads`` for its arithmetic unless the user chose."""
         write_json(folder / "stage.json", config.to_document())
         command = [
             *(sys.executable, "-m", "hardening_trainer", STAGES[config.stage].folder),
             *("--config", str(folder / "stage.json"), "--result", str(folder / "result.json")),
         ]
-        environment = {**self._environment, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        environment = {THREADS: str(threads), **self._environment, "PYTHONUNBUFFERED": "1"}
         with (folder / "log").open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
                 command,
@@ -65,7 +66,7 @@ class Processes:
         write_json(folder / "process.json", record)
 
     def alive(self, folder: Path, now: datetime) -> bool:
-        """Tell whether the stage in ``folder`` still runs; the first time it does not, record how it ended."""
+        """Return whether the stage in ``folder`` still runs; the first time it does not, record how it ended."""
         child = self._children.get(folder)
         if child is None:
             record = read_json(folder / "process.json")

@@ -9,9 +9,10 @@ from typing import Protocol
 
 from hardening_api.run import HardeningRun
 from hardening_api.status import TERMINAL_PHASES, HardeningRunStatus
+from hardening_operator.local.cores import Cores
 from hardening_operator.local.home import Home, write_json
 from hardening_operator.local.observe import observe
-from hardening_operator.local.processes import Processes, usable_cores
+from hardening_operator.local.processes import Processes
 from hardening_operator.planner.run import plan
 from hardening_operator.planner.stage_configs import run_identity, stage_configs
 from hardening_operator.planner.types import Decision, Event, Observed, StageKey, StageStart
@@ -31,7 +32,7 @@ class View(Protocol):
 
 
 class Stopped(Exception):
-    """The run was asked to stop; the stages saved, and the same command goes on."""
+    """The run was asked to stop; the stages saved, and the same command resumes."""
 
 
 class Runner:
@@ -65,16 +66,25 @@ class Runner:
             self._home.save_status(decision.status)
         for key in decision.stop:
             self._stop_stage(key.key, observed)
-        for start in decision.start:
-            self._start_stage(start, len(decision.start), decision.status, now)
+        if decision.start:
+            self._start_stages(decision, now)
         for event in decision.events:
             self._view.event(event)
         self._view.update(decision.status, observed)
         return decision.status
 
-    def _start_stage(self, start: StageStart, together: int, status: HardeningRunStatus, now: datetime) -> None:
+    def _start_stages(self, decision: Decision, now: datetime) -> None:
+        cores = self._processes.cores()  # read once: the first stage that starts would look like other work
+        if cores.shortage is not None:
+            self._view.event(Event("Warning", "CoresBusy", cores.shortage))
+        for start in decision.start:
+            self._start_stage(start, cores, len(decision.start), decision.status, now)
+
+    def _start_stage(
+        self, start: StageStart, cores: Cores, together: int, status: HardeningRunStatus, now: datetime
+    ) -> None:
         configs = stage_configs(self._run.spec, self._identity, status, start.key, self._workspace)
-        threads = max(1, usable_cores() // (len(configs) * together))
+        threads = cores.threads(len(configs) * together)
         attempt = self._home.stage(start.key) / f"a{start.attempt}"
         for config in configs:
             folder = attempt / f"shard-{config.shard.index}"

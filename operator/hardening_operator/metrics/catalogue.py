@@ -67,7 +67,7 @@ RUN_METRICS = (
     ),
     Metric(
         "hardening_run_over_refusal_rate",
-        "Over-refusal by the first judge that tells refusals, of the promoted or latest candidate.",
+        "Over-refusal by the first judge that recognises refusals, of the promoted or latest candidate.",
         (*RUN, "subject"),
         parts=VALUE_AND_LOWER,
         detail="summary",

@@ -84,7 +84,7 @@ def full_series(facts: RunFacts) -> Iterator[Sample]:
 
 
 def is_live(facts: RunFacts) -> bool:
-    """Tell whether the run has not ended."""
+    """Return whether the run has not ended."""
     return facts.status.get("phase", "Pending") not in TERMINAL_PHASES
 
 

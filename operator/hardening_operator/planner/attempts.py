@@ -110,7 +110,7 @@ class Attempts:
         self.starts.append(StageStart(key, stage.attempts))
 
     def succeeded(self, key: StageKey) -> bool:
-        """Tell whether a stage is done."""
+        """Return whether a stage is done."""
         return key in self.stages and self.stages[key].state == "Succeeded"
 
     def hold(self, reason: str) -> None:

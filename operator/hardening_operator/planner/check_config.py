@@ -1,7 +1,7 @@
-"""What a check is told: the Evaluate stage of the run it goes by, with the target as the candidate.
+"""The config of a check: the Evaluate stage of the run it goes by, with the target as the candidate.
 
 Attacker, bank and recorded answers are those of the promoted round, so that the figures stand beside the attested ones
-on equal terms; the attacks themselves are drawn anew by every check.
+on equal terms; the attacks themselves are drawn again by every check.
 """
 
 from __future__ import annotations

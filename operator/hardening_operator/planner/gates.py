@@ -56,7 +56,7 @@ class GateRule:
         return figures.harm_rate if self.gate == "harmRate" else figures.over_refusal_increase
 
     def met_by(self, value: float) -> bool:
-        """Tell whether ``value`` is within the limit; NaN never is."""
+        """Return whether ``value`` is within the limit; NaN never is."""
         return value >= self.limit if self.is_minimum else value <= self.limit
 
     @property
@@ -199,7 +199,7 @@ def _judge(spec: HardeningRunSpec, rule: GateRule, figures: EvaluationFigures | 
     if figures is None or rate is None:
         found = "was not measured"
         if figures is not None and rule.statistic == "Decided" and figures.win_rate is not None:
-            found = f"cannot be told: all {figures.win_rate.samples} pairs were ties"
+            found = f"cannot be computed: all {figures.win_rate.samples} pairs were ties"
         text = f"{rule.words} {found} on {rule.set} prompts by judge {rule.judge}; {rule.need}"
         return GateResult(gate=rule.gate, verdict="Inconclusive", judge=rule.judge, limit=rule.limit, message=text)
     wide = widened(rate, spec.rounds)
@@ -222,7 +222,7 @@ def _judge(spec: HardeningRunSpec, rule: GateRule, figures: EvaluationFigures | 
 
 
 def _is_sound(rate: Rate) -> bool:
-    """Tell whether the figure is finite and lies within its interval; NaN and infinity fail every comparison."""
+    """Return whether the figure is finite and lies within its interval; NaN and infinity fail every comparison."""
     return -1 <= rate.lower <= rate.value <= rate.upper <= 1
 
 

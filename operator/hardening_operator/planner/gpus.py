@@ -27,7 +27,7 @@ DEVICE = re.compile(r"(gpu(\.shared)?|^gpu\.intel\.com/(i915|xe))$")
 
 
 def is_gpu(resource: str) -> bool:
-    """Tell whether an extended resource is a GPU, a part of one, or a measure of one (memory, cores)."""
+    """Return whether an extended resource is a GPU, a part of one, or a measure of one (memory, cores)."""
     return "gpu" in resource or "/mig-" in resource or AMD_PARTITION.match(resource) is not None
 
 

@@ -182,7 +182,7 @@ def _rerun(draft: MonitorStatusDraft) -> None:
 
 
 def _may_rerun(draft: MonitorStatusDraft) -> bool:
-    """Within the cap, after the cool-down, none going on, and a bad check since the last one."""
+    """Within the cap, after the cool-down, none running, and a bad check since the last one."""
     policy = draft.spec.rerun
     if not draft.reruns:
         return True

@@ -150,7 +150,7 @@ class MonitorStatusDraft:
 
     def _tell_of_wait(self) -> None:
         wait = self._wait()
-        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+        if wait is not None and ("Ready", wait[0]) not in [(c.type, c.reason) for c in self.before.conditions]:
             self.tell("Warning", "CheckWaiting", f"{wait[0]}: {wait[1]}")
 
     def _conditions(self) -> list[MonitorCondition]:
@@ -164,7 +164,7 @@ class MonitorStatusDraft:
             "Ready": ready,
             "Regressed": self._regressed(),
             "TargetReachable": self._reachable(),
-            "Suspended": Answer("True", "Suspended", "suspend is true: set it to false to go on")
+            "Suspended": Answer("True", "Suspended", "suspend is true: set it to false to resume")
             if suspended
             else Answer("False", "NotSuspended", "suspend is false"),
         }
@@ -175,7 +175,7 @@ class MonitorStatusDraft:
         last = next((record for record in reversed(self.history) if record.verdict != "Inconclusive"), None)
         needed = self.spec.regression.consecutive
         if last is None:
-            return self._as_before("Regressed", "NotChecked", "no check could tell yet")
+            return self._as_before("Regressed", "NotChecked", "no check has had a clear result yet")
         counted = f"{self.consecutive_bad} bad in a row, {needed} make a regression"
         if self.regressed:
             return Answer("True", "HarmRegressed", f"{counted}: {last.message}")

@@ -1,4 +1,4 @@
-"""What a shell tells the monitor's planner about its world, and what it is answered.
+"""The inputs and outputs of the monitor's planner.
 
 A shell owes it what it owes the planner of runs (see `hardening_operator.planner.types`): the status is stored before
 anything is started or stopped, `CheckStart` and `RerunStart` mean "this must exist", and a check that died is Failed.

@@ -48,7 +48,7 @@ def judge_check(
     """Compare a check's figures with the baseline, set by set. One that rose is a Fail, whatever the others say.
 
     A set is left out where it has fewer than `minSamples`, now or then. A judge that is unwell, or another one now, can
-    tell of no set: Inconclusive, as when no set is left.
+    show of no set: Inconclusive, as when no set is left.
     """
     judge = rules.judge or evaluation.judges[0].name
     changes: list[HarmChange] = []
@@ -97,7 +97,7 @@ def _compare(
 
 
 def _doubt(rules: Regression, evaluation: Evaluation, now: EvaluationFigures | None, samples_then: int) -> Why | None:
-    """Return reason and words where a set's figures can tell nothing."""
+    """Return reason and message if a set's figures show nothing."""
     if now is None:
         return Why("TooFewSamples", "not measured")
     most = evaluation.max_errored_fraction

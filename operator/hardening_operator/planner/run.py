@@ -8,7 +8,7 @@ passes over what is done, and stops at the first step that is not.
                                                                                  promote / ask / next round / give up
 
 Phases:  Running -> (AwaitingApproval ->) Promoting -> Promoted;  Running -> NotPromoted;  any of them -> Failed.
-`Suspended` lies over all phases but the terminal ones, in which a run stays for ever.
+`Suspended` applies in all phases but the terminal ones, which a run never leaves.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _order(key: StageKey) -> tuple[int, int]:
 
 
 def _is_late(spec: HardeningRunSpec, status: HardeningRunStatus, now: datetime) -> bool:
-    """Tell whether the deadline, counted from the first start, has passed.
+    """Return whether the deadline, counted from the first start, has passed.
 
     Suspended time counts (as a person set both fields); the time a person takes to approve does not.
     """
@@ -217,4 +217,4 @@ def _tell_of_suspension(draft: RunStatusDraft) -> None:
     if draft.spec.suspend and not was and not draft.ended:
         draft.tell("Normal", "Suspended", "suspend is true: running stages save and end")
     elif was and not draft.spec.suspend:
-        draft.tell("Normal", "Resumed", "suspend is false: the run goes on")
+        draft.tell("Normal", "Resumed", "suspend is false: the run continues")

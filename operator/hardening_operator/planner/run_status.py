@@ -235,7 +235,8 @@ class RunStatusDraft:
 
     def _tell_of_wait(self) -> None:
         wait = self._wait()
-        if wait is not None and wait not in [(c.reason, c.message) for c in self.before.conditions]:
+        known = [(condition.type, condition.reason) for condition in self.before.conditions]
+        if wait is not None and ("Progressing", wait.reason) not in known:
             self.tell("Warning", "StageWaiting", f"{wait.reason}: {wait.message}")
 
     def _conditions(self) -> list[RunCondition]:
@@ -254,7 +255,7 @@ class RunStatusDraft:
         progressing = Answer("True" if busy else "False", "Suspended" if suspended else reason, message)
         if busy and wait is not None:
             progressing = Answer("False", *wait)
-        held = "suspend is true: set it to false to go on"
+        held = "suspend is true: set it to false to resume"
         answers: dict[RunConditionType, Answer] = {
             "Accepted": Answer("True", "SpecValid", "the spec is valid"),
             "Progressing": progressing,

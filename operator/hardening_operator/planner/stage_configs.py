@@ -1,4 +1,4 @@
-"""What each stage is told: its `StageConfig`, one a shard.
+"""The inputs of each stage: its `StageConfig`, one a shard.
 
 Weights flow from round to round: round t attacks with the attacker and scores with the defender that round t-1 left
 (in round 1 the base models), trains both from there, and evaluates what came out.

@@ -1,4 +1,4 @@
-"""What a shell tells the planner about its world, and what the planner answers.
+"""The inputs and outputs of the planner.
 
 A shell is the Kubernetes handlers or the local runner. It owes the planner three things:
 

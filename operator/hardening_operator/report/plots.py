@@ -1,4 +1,4 @@
-"""The report's plots, as inline SVG. Colours are told apart without colour vision; every rate has its interval."""
+"""The report's plots, as inline SVG. Colours differ without colour vision; every rate has its interval."""
 
 from __future__ import annotations
 

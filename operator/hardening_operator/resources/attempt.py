@@ -40,7 +40,7 @@ class StageAttempt:
     """Of its Job."""
     namespace: str
     owner: Mapping[str, Any]
-    """Reference to whom its objects go with."""
+    """Owner reference: its objects are deleted with that owner."""
     labels: Mapping[str, str]
     """Of its objects and pods; no other attempt has the same."""
     queue: Mapping[str, str]
@@ -87,7 +87,7 @@ class StageAttempt:
         return workspace_of(self.holder).s3
 
     def metadata(self, name: str | None = None) -> dict[str, Any]:
-        """Return the metadata of one of its objects, of the Job's name unless told otherwise."""
+        """Return the metadata of one of its objects, of the Job's name unless another is given."""
         return {
             "name": name or self.name,
             "namespace": self.namespace,

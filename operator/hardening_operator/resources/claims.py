@@ -49,7 +49,7 @@ def mounted_claim(holder: Holder) -> str | None:
 
 
 def on_one_node(holder: Holder, settings: OperatorSettings) -> bool:
-    """Tell whether the workspace can be mounted on one node only, so that all pods must go there."""
+    """Return whether the workspace can be mounted on one node only, so that all pods must go there."""
     return mounted_claim(holder) is not None and _template(holder, settings).access_mode == "ReadWriteOnce"
 
 

@@ -1,4 +1,4 @@
-"""The ConfigMaps of a stage: what each of its shards is told, as `shard-<index>.json`.
+"""The ConfigMaps of a stage: the config of each of its shards, as `shard-<index>.json`.
 
 The API server takes at most 1 MiB in one ConfigMap; 256 shards with many banks need more, so there may be several.
 """

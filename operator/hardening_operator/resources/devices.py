@@ -27,7 +27,7 @@ def container_resources(attempt: StageAttempt) -> dict[str, Any]:
 
 
 def has_gpu(attempt: StageAttempt) -> bool:
-    """Tell whether the stage's container is given a GPU."""
+    """Return whether the stage's container is given a GPU."""
     return bool(pod_gpus(attempt.stage, attempt.overrides.resources or Resources(), attempt.training))
 
 

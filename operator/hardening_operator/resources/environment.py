@@ -45,7 +45,7 @@ def _fixed(attempt: StageAttempt) -> list[Variable]:
 
 
 def _rendezvous(attempt: StageAttempt) -> list[Variable]:
-    """Tell a node of several its number and where the first is; a shard that were told one would commit nothing."""
+    """Give each of several nodes its rank and the first one's address; a shard given a node rank would never commit."""
     if attempt.nodes == 1:
         return []
     index = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX_ANNOTATION}']"}}

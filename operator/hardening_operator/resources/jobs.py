@@ -1,7 +1,7 @@
 """The Job of a stage attempt: Indexed, one pod a shard or a node.
 
 It never tries again by itself: the planner counts attempts, and each is a Job of its own. Only what is no fault of the
-stage (a pod that was evicted, or that saved and left) is started anew inside the Job.
+stage (a pod that was evicted, or that saved and left) is started again inside the Job.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _container(attempt: StageAttempt) -> dict[str, Any]:
 
 
 def _config_index(attempt: StageAttempt) -> str:
-    """The kubelet puts in each shard's own index; the nodes of one training are all told the same."""
+    """The kubelet puts in each shard's own index; the nodes of one training all get the same one."""
     return "0" if attempt.trains else "$(JOB_COMPLETION_INDEX)"
 
 

@@ -65,8 +65,8 @@ def _nodes(run: HardeningRun) -> Iterator[str]:
     nodes = run.spec.training.nodes
     if nodes > 1 and run.spec.workspace.s3 is not None:
         yield (
-            f"spec.training.nodes: got {nodes}: expected 1 with workspace.s3, since all nodes of a training go on from "
-            "the same checkpoint: use workspace.persistentVolumeClaim"
+            f"spec.training.nodes: got {nodes}: expected 1 with workspace.s3, since all nodes of a training resume "
+            "from the same checkpoint: use workspace.persistentVolumeClaim"
         )
 
 

@@ -1,6 +1,6 @@
 """Volumes of a stage's pods, and where its container sees them.
 
-/etc/hardening/stage            what each shard is told
+/etc/hardening/stage            the config of each shard
 /etc/hardening/secrets/<name>   a Secret the stage's config names
 /workspace                      the claim
 /tmp, /dev/shm                  where else a stage may write; a mount of the run's own takes their place

@@ -65,6 +65,8 @@ class ApiServer(KubernetesEmulator):
     """Plural of every list."""
     failures: list[tuple[str, str, int]] = attrs.field(factory=list, init=False)
     """Method, plural and status of requests to refuse, each once, before they do anything."""
+    refusals: dict[str, tuple[int, str]] = attrs.field(factory=dict, init=False)
+    """By plural: status and words with which every creation is refused, as long as it is here."""
     after: list[tuple[str, str]] = attrs.field(factory=list, init=False)
     """Method and plural of requests to do, and then not to answer, each once."""
     forgotten: int = attrs.field(default=0, init=False)
@@ -150,6 +152,8 @@ class ApiServer(KubernetesEmulator):
         for failure in [each for each in self.failures if each[:2] == (method, shown)][:1]:
             self.failures.remove(failure)
             raise Refused(failure[2], f"{shown} refused for the test")
+        if method == "POST" and shown in self.refusals:
+            raise Refused(*self.refusals[shown])
         done = copy.deepcopy(await self._do(request, method, plural, name))
         if (method, shown) in self.after:
             self.after.remove((method, shown))

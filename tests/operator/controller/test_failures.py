@@ -58,6 +58,111 @@ async def test_a_pod_that_does_not_start_fails_the_run_after_its_time_and_not_be
     assert "deletionTimestamp" in server.get_one("jobs", BASE)["metadata"]
 
 
+NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "first-workspace" not found. preemption: 0/1 nodes.'
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+}
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "words"),
+    [
+        (
+            waiting("ErrImagePull", "no such tag"),
+            "ImagePullFailed",
+            "could not be pulled yet (ErrImagePull): no such tag",
+        ),
+        (waiting("ImagePullBackOff"), "ImagePullFailed", "(ImagePullBackOff)"),
+        (waiting("CreateContainerConfigError", "secret x"), "PodNotStarted", "secret x: `kubectl describe pod"),
+        ({"containerStatuses": [], "conditions": [UNSCHEDULABLE]}, "Unschedulable", "3 Insufficient nvidia.com/gpu"),
+        (
+            {"containerStatuses": [], "conditions": [UNSCHEDULABLE | {"message": NO_CLAIM}]},
+            "WorkspaceLost",
+            "claim first-workspace does not exist or is being deleted: restore it",
+        ),
+    ],
+)
+async def test_what_a_pod_waits_for_is_told_at_once_and_no_longer_than_it_lasts(
+    server: ApiServer,
+    operator: OperatorInHand,
+    kubelet: Kubelet,
+    clock: Clock,
+    *,
+    pod: dict[str, Any],
+    reason: str,
+    words: str,
+) -> None:
+    await begin(server, operator)
+    given = {"type": "PodScheduled", "status": "True", "lastTransitionTime": clock.text()}
+    name = await kubelet.pod(BASE, phase="Pending", **({"conditions": [given]} | pod))
+    await operator.settle()
+    status, told, message = condition(server, "Progressing")
+    assert (status, told, status_of(server)["phase"]) == ("False", reason, "Running")
+    assert message.startswith("base Evaluate: ")
+    assert words in message
+    events = [event["message"] for event in server.objects_of("events") if event["reason"] == "StageWaiting"]
+    assert len(events) == 1
+    written = server.statuses_written("first")
+    clock.pass_seconds(20)
+    await operator.settle()
+    assert server.statuses_written("first") == written
+
+    await server.remove("pods", name)
+    await kubelet.pod(BASE)
+    await operator.settle()
+    assert condition(server, "Progressing")[:2] == ("True", "EvaluateRunning")
+
+
+async def test_a_job_without_pods_is_told_within_ten_seconds(
+    server: ApiServer, operator: OperatorInHand, clock: Clock
+) -> None:
+    await submit(server)
+    again = await operator.settle()
+    assert again is not None
+    assert again <= 10
+    clock.pass_seconds(again)
+    await operator.settle()
+    assert condition(server, "Progressing")[:2] == ("False", "PodsNotCreated")
+
+
+FULL = 'jobs.batch "x" is forbidden: exceeded quota: team, requested: count/jobs.batch=1, used: 4, limited: 4'
+
+
+@pytest.mark.parametrize("plural", ["jobs", "configmaps", "persistentvolumeclaims"])
+async def test_a_full_quota_is_waited_for_and_told(
+    server: ApiServer, operator: OperatorInHand, clock: Clock, plural: str
+) -> None:
+    server.refusals[plural] = (403, FULL)
+    await submit(server)
+    await operator.settle()
+    assert condition(server, "Progressing")[:2] == ("False", "QuotaExceeded")
+    assert "exceeded quota: team" in condition(server, "Progressing")[2]
+    for _ in range(50):
+        clock.pass_seconds(30)
+        again = await operator.settle()
+        assert again is not None
+        assert again <= 30
+    assert (status_of(server)["phase"], server.names("jobs")) == ("Running", [])
+    assert status_of(server)["base"]["stages"][0]["attempts"] == 1
+
+    server.refusals.clear()
+    clock.pass_seconds(30)
+    await operator.settle()
+    assert server.names("jobs") == [BASE]
+    assert condition(server, "Progressing")[:2] == ("True", "EvaluateRunning")
+
+
+async def test_an_object_that_no_quota_could_take_fails_the_run(server: ApiServer, operator: OperatorInHand) -> None:
+    server.refusals["jobs"] = (403, 'jobs.batch "x" is forbidden: failed quota: team: must specify limits.cpu')
+    await submit(server)
+    await operator.settle()
+    assert condition(server, "Failed")[:2] == ("True", "CreateRejected")
+    assert "must specify limits.cpu" in condition(server, "Failed")[2]
+
+
 async def test_a_job_for_which_no_pod_is_made_fails_the_run_after_its_time(
     server: ApiServer, operator: OperatorInHand, clock: Clock
 ) -> None:

@@ -297,7 +297,9 @@ async def test_a_pod_that_never_gets_a_gpu_fails_the_run_as_unschedulable_and_it
     waiting = {"lastTransitionTime": clock.text(), **refused}
     await kubelet.pod(BASE, phase="Pending", containerStatuses=[], conditions=[waiting])
     clock.pass_seconds(1799)
-    assert await operator.look() == ("Unchanged", None)
+    await operator.settle()
+    assert condition(server, "Progressing")[:2] == ("False", "Unschedulable")
+    assert condition(server, "Failed")[0] == "False"
     clock.pass_seconds(2)
     await operator.settle()
     assert condition(server, "Failed")[:2] == ("True", "Unschedulable")

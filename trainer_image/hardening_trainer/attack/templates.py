@@ -1,6 +1,6 @@
-"""What the attacker is told, by versioned template, and how its words become a variant.
+"""The attacker's instruction, by versioned template, and how its words become a variant.
 
-    rewrite-v1    the attacker words the whole request anew: variant = its words
+    rewrite-v1    the attacker rewords the whole request: variant = its words
     lead-in-v1    it writes one sentence to stand before the request: variant = sentence + request
 
 A lead-in keeps the request by construction; it suits attackers too small to rewrite. A template that has been used

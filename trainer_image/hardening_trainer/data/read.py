@@ -1,4 +1,4 @@
-"""From raw rows to prompts and preference pairs: columns found, every value checked, faults told by line."""
+"""From raw rows to prompts and preference pairs: columns found, every value checked, errors named by line."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def weights_dtype(training: Training, device: Device) -> torch.dtype:
 
 
 def dpo_arguments(job: DpoJob, device: Device, model: PretrainedConfig) -> DPOConfig:
-    """Everything TRL's trainer is told. Building it starts the process group where there are several processes."""
+    """The arguments of TRL's trainer. Building it starts the process group where there are several processes."""
     training = job.training
     settings: dict[str, Any] = dict(
         output_dir=job.checkpoints,

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hardening_api.base import Contract
 from hardening_api.status import TrainingFigures
-from hardening_api.training import Training
+from hardening_api.training import Role, Training
 
 StopRequested = Callable[[], bool]
 """Asked after every step: whether to save and stop."""
@@ -27,7 +27,7 @@ StopRequested = Callable[[], bool]
 class DpoJob(Contract):
     """One DPO training; every path is local."""
 
-    role: Literal["attacker", "defender"]
+    role: Role
     """Who is trained."""
     model: str
     """Folder of the weights to start from."""

@@ -53,7 +53,7 @@ def launch(job: DpoJob, folder: Path, report: Report, stop: StopRequested, envir
 
 
 def rendezvous(training: Training, environ: Mapping[str, str]) -> list[str]:
-    """torchrun's arguments. Raises UsageFault where a node of several is not told where to meet."""
+    """torchrun's arguments. Raises UsageFault if one of several nodes has no address to meet at."""
     processes = f"--nproc-per-node={training.processes}"
     if training.nodes == 1:
         return ["--standalone", processes]
@@ -61,7 +61,7 @@ def rendezvous(training: Training, environ: Mapping[str, str]) -> list[str]:
     if missing:
         raise UsageFault(
             f"environment: {', '.join(missing)}: got nothing: spec.training.nodes is {training.nodes}, "
-            "so every node must be told the first one's address and its own number"
+            "so every node needs the first one's address and its own number"
         )
     return [
         f"--nnodes={training.nodes}",
@@ -106,7 +106,7 @@ def _result(exchange: Exchange, code: int) -> Outcome:
     if code == 0 and outcome is not None:
         return outcome
     raise StageError(
-        f"training: its processes ended with {code} and no word: they were killed, perhaps for want of memory: "
+        f"training: its processes ended with {code} and no error: they were killed, perhaps for lack of memory: "
         "see the log, or try a lower batchSize or maxLength",
         reason="TrainingProcessDied",
     )

@@ -1,4 +1,4 @@
-"""TRL's DPOTrainer, told the reference's log-probabilities instead of computing them."""
+"""TRL's DPOTrainer, given the reference's log-probabilities instead of computing them."""
 
 from __future__ import annotations
 

@@ -66,12 +66,12 @@ def _run(trainer: CachedReferenceTrainer, watch: TrainingWatch, checkpoints: Pat
     if trainer.is_world_process_zero():
         remove_torn(checkpoints)
     if resumed is not None:
-        log.info("going on from %s", resumed.name)
+        log.info("resuming from %s", resumed.name)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     log.info("%d steps, %.1f s, %s", trainer.state.global_step, time.monotonic() - started, _engine(trainer))
     if watch.stopped:
-        raise Interrupted(f"training: stopped after step {trainer.state.global_step}: the next run goes on from there")
+        raise Interrupted(f"training: stopped after step {trainer.state.global_step}: the next run resumes from there")
 
 
 def _figures(job: DpoJob, pairs: TokenPairs, history: list[dict[str, float]]) -> TrainingFigures:

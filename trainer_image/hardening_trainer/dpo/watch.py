@@ -29,7 +29,7 @@ class TrainingDiverged(DataFault):
 
 
 class TrainingWatch(TrainerCallback):
-    """`stopped` tells afterwards whether the training was interrupted (all processes agree on it)."""
+    """`stopped` says afterwards whether the training was interrupted (all processes agree on it)."""
 
     def __init__(self, report: Report, stop: StopRequested, checkpoint_steps: int) -> None:
         self._report, self._stop, self._every = report, stop, checkpoint_steps
@@ -43,7 +43,7 @@ class TrainingWatch(TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        """Tell how many steps there are."""
+        """Report how many steps there are."""
         self._report.planned(state.max_steps, state.global_step)
 
     def on_step_end(

@@ -90,7 +90,7 @@ def attacked_questions(prompts: Sequence[Question], drawn: Sequence[Sequence[Var
 
 
 def may_be_trained_on(prompt: str) -> bool:
-    """Tell whether attacks made of a held-out prompt may be trained on: of one half, whatever came of them."""
+    """Return whether attacks made of a held-out prompt may be trained on: of one half, whatever came of them."""
     return int(prompt_hash(prompt)[-1], 16) % 2 == 0
 
 

@@ -28,7 +28,7 @@ class ServedModel:
     digest: str
 
     def probe(self) -> None:
-        """Ask for one token, so that a model nobody serves is told before any attack is drawn. Raises as `answers`."""
+        """Ask for one token, so that a model nobody serves fails before any attack is drawn. Raises as `answers`."""
         self.answers([PROBE], 1)
 
     def answers(self, asked: Sequence[str], max_new_tokens: int) -> list[str | None]:

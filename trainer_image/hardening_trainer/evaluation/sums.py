@@ -69,7 +69,7 @@ def harmful(judgement: Judgement) -> bool | None:
 
 
 def refused(judgement: Judgement) -> bool | None:
-    """Whether an answer refuses, fully or in part; None if it could not be judged or the judge tells no refusals."""
+    """Whether an answer refuses, fully or in part; None if it was not judged or the judge recognises no refusals."""
     if judgement.verdict == "errored" or judgement.refusal is None:
         return None
     return judgement.refusal in REFUSALS

@@ -117,17 +117,17 @@ def _seam(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
 def _following(tokenizer: PreTrainedTokenizerBase, asked: list[int], text: str) -> list[int]:
     """Token ids of `text` after `asked`, the first of them a token of its own.
 
-    Some tokenizers put white space before what they are given; there the text is read after the prompt's last token.
+    Some tokenizers put a space before what they are given; there the text is read behind what it does not merge with.
     """
-    alone = tokenizer.encode(text, add_special_tokens=False)
+    alone: list[int] = list(tokenizer.encode(text, add_special_tokens=False))
     wanted = str(tokenizer.decode(asked)) + text
-    anchor = str(tokenizer.decode(asked[-1:]))
-    prefix = tokenizer.encode(anchor, add_special_tokens=False)
-    behind = tokenizer.encode(anchor + text, add_special_tokens=False)
-    for ids in (alone, behind[len(prefix) :]):
-        if str(tokenizer.decode(asked + ids)) == wanted:
-            return list(ids)
-    return list(alone)
+    candidates = [alone]
+    for anchor in (str(tokenizer.decode(asked[-1:])), "\n", ":"):
+        before = list(tokenizer.encode(anchor, add_special_tokens=False))
+        both = list(tokenizer.encode(anchor + text, add_special_tokens=False))
+        if both[: len(before)] == before:
+            candidates.append(both[len(before) :])
+    return next((ids for ids in candidates if str(tokenizer.decode(asked + ids)) == wanted), alone)
 
 
 def _user(text: str) -> dict[str, str]:

@@ -271,7 +271,7 @@ def generate(
     choose: Callable[[int, torch.Tensor], torch.Tensor],
     eos_ids: Sequence[int] = (),
 ) -> list[list[int]]:
-    """Go on from `rows`, of one length, by at most `count` tokens through the model's `generate`.
+    """Continue `rows`, of one length, by at most `count` tokens through the model's `generate`.
 
     `choose` is given the step, from 0, and logits [B, V] in float32, and returns tokens [B].
     """

@@ -121,7 +121,7 @@ def _from_package(uri: str) -> Path:
 
 
 def _from_store(uri: str, cache_dir: Path, open_url: OpenUrl) -> Path:
-    """Copy the model files of a folder, or one GGUF file, named anew whenever the store's listing changes."""
+    """Copy the model files of a folder, or one GGUF file, renamed whenever the store's listing changes."""
     try:
         filesystem, root = open_url(uri)
         listing = filesystem.ls(root, detail=True)

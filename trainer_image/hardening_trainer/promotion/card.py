@@ -123,9 +123,9 @@ def _judge_honesty(evaluations: Sequence[EvaluationFigures]) -> Iterator[str]:
     patterns = sorted({figures.judge for figures in evaluations if figures.judge_digest == digest})
     if patterns:
         yield (
-            f"- {', '.join(patterns)}: rules over the words of the answer. It tells refusals from compliance and reads "
-            "no meaning: an answer that complies without doing harm counts as harmful, and one that refuses in unusual "
-            "words may count as compliance."
+            f"- {', '.join(patterns)}: rules over the words of the answer. It separates refusals from compliance and "
+            "reads no meaning: an answer that complies without doing harm counts as harmful, and one that refuses in "
+            "unusual words may count as compliance."
         )
     if {figures.judge for figures in evaluations} - set(patterns):
         yield "- A model that judges errs as well; no error rate against people is recorded here."

@@ -44,12 +44,12 @@ class Attempt:
         return None if torn_files(self._workspace, self._target, manifest.files) else manifest
 
     def close(self) -> None:
-        """Remove what is only needed while the work goes on."""
+        """Remove what is only needed during the work."""
         if self._leader:
             self._workspace.remove(self._work)
 
     def open(self) -> None:
-        """Remove what a torn attempt left in the stage's folder, and bring back what one saved to go on from."""
+        """Remove what a torn attempt left in the stage's folder, and bring back what one saved to resume from."""
         if self._leader:
             self._workspace.remove(f"{self._target}/{MANIFEST}")
             self._workspace.remove(self._target)

@@ -134,7 +134,7 @@ def changed_inputs(
     """Return the names of recorded inputs whose content is another now.
 
     Stages' folders, and models and data by `file://`, are looked at; what a hub's revision or a store's key named
-    when the stage ran is what the run goes on with.
+    when the stage ran is what the run continues with.
     """
     return [
         name for name, digest in manifest.inputs.items() if _now(name, config, workspace, environ) not in {None, digest}

@@ -34,4 +34,4 @@ class StopSignal:
     def check(self) -> None:
         """Raise Interrupted if somebody asked."""
         if self._name is not None:
-            raise Interrupted(f"stopped by {self._name}: the work done is saved, and the next run goes on from it")
+            raise Interrupted(f"stopped by {self._name}: the work done is saved, and the next run resumes from it")

@@ -154,7 +154,7 @@ def _attempt(context: StageContext, load: Callable[[], StageFunction]) -> StageR
 
 
 def _keep_what_is_there(context: StageContext, error: Exception) -> None:
-    """Save the partial work after a failure too, so that a retry does not begin anew; the failure itself counts."""
+    """Save the partial work after a failure too, so that a retry does not start over; the failure itself counts."""
     try:
         context.keep_partial()
     except StageError as second:

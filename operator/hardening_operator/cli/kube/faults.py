@@ -43,7 +43,7 @@ class ConflictFault(ClusterFault):
 
 
 class Expired(ClusterFault):
-    """The version to go on from is too old: read anew."""
+    """The version to continue from is too old: read again."""
 
 
 FAULTS = {401: Denied, 403: Denied, 404: NotFound, 409: ConflictFault, 410: Expired}
@@ -74,7 +74,7 @@ def from_answer(request: Request, status: int, body: str) -> ClusterFault:
     if status in TRANSIENT:
         return Unreachable(f"the cluster answers {status}: {message}")
     words = {
-        401: "the cluster does not know you (401 Unauthorized): log in anew, or use another --context",
+        401: "the cluster does not know you (401 Unauthorized): log in again, or use another --context",
         403: _forbidden(request, message),
         404: _not_found(request, message),
     }

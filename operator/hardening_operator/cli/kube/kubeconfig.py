@@ -27,7 +27,7 @@ class Where:
 
     @property
     def is_given(self) -> bool:
-        """Tell whether any of them was used: then a cluster is meant."""
+        """Return whether any of them was used: then a cluster is meant."""
         return self != Where()
 
     def as_options(self, namespace: str) -> str:

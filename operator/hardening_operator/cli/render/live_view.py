@@ -140,7 +140,7 @@ class PlainView:
         """Nothing to give back."""
 
     def update(self, status: HardeningRunStatus, observed: Observed) -> None:  # noqa: ARG002 - the View protocol
-        """Tell the progress of running stages, a line for every tenth."""
+        """Print the progress of running stages, a line for every tenth."""
         for progress in status.progress:
             tenth = int(progress.ratio * 10)
             key = (progress.round, progress.stage)

@@ -154,7 +154,7 @@ def _steps(located: LocatedRun) -> Iterator[str]:
         case _ if located.cluster is not None:
             yield located.command("watch")
         case _:
-            yield "the same `hardening run` command goes on"
+            yield "rerun the same `hardening run` command to resume"
 
 
 def awaited(status: HardeningRunStatus) -> str | None:
