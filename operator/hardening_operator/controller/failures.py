@@ -7,6 +7,7 @@ judge            JudgeUnavailable, as the stage says
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ START_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """Reasons of a container whose process was never started; its message is the container runtime's."""
 EVICTIONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting"})
+NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" (?:not found|is being deleted)')
+"""The scheduler's words for a claim that is not there, or no longer."""
 WORDS_LIMIT = 500
 NO_POD_SECONDS = 8.0
 """A Job without a pod for so long is told in the status."""
@@ -149,9 +152,13 @@ def _unschedulable(job: JobView, pod: PodView, settings: OperatorSettings) -> _T
     if pod.unschedulable is None:
         return None
     since, why = pod.unschedulable
+    limit = settings.scheduling_deadline_seconds
+    claim = NO_CLAIM.search(why)
+    if claim is not None:
+        words = f": claim {claim[1]} does not exist or is being deleted: restore it from a backup under that name"
+        return _Trouble("WorkspaceLost", f"pod {pod.name} has no volume to work on", words, since, limit)
     fields = f"{job.overrides_field} (resources, nodeSelector, tolerations)"
     words = f": {_cut(why)}: free or add such a node, or change {fields}"
-    limit = settings.scheduling_deadline_seconds
     return _Trouble("Unschedulable", f"no node took pod {pod.name}", words, since, limit)
 
 

@@ -58,6 +58,7 @@ async def test_a_pod_that_does_not_start_fails_the_run_after_its_time_and_not_be
     assert "deletionTimestamp" in server.get_one("jobs", BASE)["metadata"]
 
 
+NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "first-workspace" not found. preemption: 0/1 nodes.'
 UNSCHEDULABLE = {
     "type": "PodScheduled",
     "status": "False",
@@ -77,6 +78,11 @@ UNSCHEDULABLE = {
         (waiting("ImagePullBackOff"), "ImagePullFailed", "(ImagePullBackOff)"),
         (waiting("CreateContainerConfigError", "secret x"), "PodNotStarted", "secret x: `kubectl describe pod"),
         ({"containerStatuses": [], "conditions": [UNSCHEDULABLE]}, "Unschedulable", "3 Insufficient nvidia.com/gpu"),
+        (
+            {"containerStatuses": [], "conditions": [UNSCHEDULABLE | {"message": NO_CLAIM}]},
+            "WorkspaceLost",
+            "claim first-workspace does not exist or is being deleted: restore it",
+        ),
     ],
 )
 async def test_what_a_pod_waits_for_is_told_at_once_and_no_longer_than_it_lasts(
