@@ -14,6 +14,7 @@ import pytest
 
 from hardening_api.stages import RESULT_LIMIT_BYTES, StageConfig, StageResult, stage_folder
 from hardening_trainer.inference.logprobs import direct_harmfulness
+from tests.support.chat_templates import TEMPLATES
 from tests.support.stage_configs import SAMPLING, attack_config, stage_config, terse_model
 from tests.support.tiny_model import build_tiny_model
 from tests.trainer.stage_process import finish, run, send, start, wait_until
@@ -124,6 +125,14 @@ def test_a_result_fits_and_holds_no_text_and_neither_does_the_log(setting: Setti
         assert MARK not in written.decode() + finished.log
         assert MARK not in (setting.workspace / config.folder / "manifest.json").read_text()
         assert json.loads((tmp_path / config.stage / "progress.json").read_text())["ratio"] == 1.0
+
+
+def test_an_attacker_whose_template_ends_no_answer_is_named_in_the_result(setting: Setting, tmp_path: Path) -> None:
+    setting.model = Path(shutil.copytree(setting.model, tmp_path / "endless"))
+    (setting.model / "chat_template.jinja").write_text(TEMPLATES["no end of turn"])
+    assert run(setting.attack(), tmp_path / "Attack").code == 0
+    result = StageResult.model_validate_json((tmp_path / "Attack" / "result.json").read_bytes())
+    assert "ends an answer with no token of its own" in str(result.message)
 
 
 def test_scores_select_the_greatest_r_and_keep_the_references_words(done: Setting) -> None:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 DTYPE_VARIABLE = "HARDENING_DTYPE"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_NO_END = "its chat template ends an answer with no token of its own: answers may run to maxNewTokens"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -105,12 +106,14 @@ def end_of_turn_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     ids = set(own if isinstance(own, list) else [own]) | {tokenizer.eos_token_id}
     written = end_of_answer(tokenizer)
     if written is None:
-        log.warning(
-            "%s: its chat template ends an answer with no token of its own: answers may run to maxNewTokens",
-            tokenizer.name_or_path,
-        )
+        log.warning("%s: %s", tokenizer.name_or_path, _NO_END)
     ids.add(written)
     return sorted(token for token in ids if token is not None)
+
+
+def end_of_turn_notice(path: Path) -> str | None:
+    """The warning for a model in folder `path` whose chat template ends no answer; None where it ends them."""
+    return _NO_END if end_of_answer(load_tokenizer(path)) is None else None
 
 
 def native_dtype(device: torch.device) -> torch.dtype:

@@ -21,6 +21,7 @@ from hardening_trainer.attack.variants import Variant, distinct_bigrams, self_bl
 from hardening_trainer.data import Pair
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
+from hardening_trainer.models.load import end_of_turn_notice
 from hardening_trainer.runtime.stage import StageContext
 from hardening_trainer.storage.resume_cache import ResumeCache
 from hardening_trainer.storage.tables import VARIANTS, write_table
@@ -44,7 +45,8 @@ def run(context: StageContext) -> StageResult:
     sources = [source for source in (config.preferences, config.attacks) if source is not None]
     pairs = [pair for source in sources for pair in context.pairs(source).rows]
     targets = of_shard(choose(pairs, config, context.config), context.config)
-    rows = _attack(context, config, targets, context.model(config.attacker))
+    attacker = context.model(config.attacker)
+    rows = _attack(context, config, targets, attacker)
     rows.sort(key=lambda row: (row["position"], row["variant_index"]))
     write_table(context.folder / TABLE, rows, VARIANTS)
     sums = summed(rows)
@@ -53,7 +55,7 @@ def run(context: StageContext) -> StageResult:
         round=context.config.round,
         shard=context.config.shard,
         outcome="Succeeded",
-        message=_warning(sums, config),
+        message=_warning(sums, config, attacker),
         attack=sums,
     )
 
@@ -120,7 +122,13 @@ def summed(rows: Sequence[dict[str, Any]]) -> AttackSums:
     )
 
 
-def _warning(sums: AttackSums, config: AttackConfig) -> str | None:
+def _warning(sums: AttackSums, config: AttackConfig, attacker: ResolvedModel) -> str | None:
+    endless = end_of_turn_notice(attacker.path)
+    found = [_likeness(sums, config), f"attacker: {endless}" if endless else None]
+    return ". ".join(text for text in found if text) or None
+
+
+def _likeness(sums: AttackSums, config: AttackConfig) -> str | None:
     diversity = sums.diversity.mean()
     if diversity is None or diversity.value >= config.settings.min_diversity:
         return None

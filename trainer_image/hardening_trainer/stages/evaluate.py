@@ -26,6 +26,7 @@ from hardening_trainer.evaluation.served import ServedModel, served_model
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, answers_row, bank_row
 from hardening_trainer.models import ResolvedModel
 from hardening_trainer.models.in_memory import ModelInMemory
+from hardening_trainer.models.load import end_of_turn_notice
 from hardening_trainer.runtime.stage import StageContext
 from hardening_trainer.storage.resume_cache import ResumeCache
 from hardening_trainer.storage.tables import write_table
@@ -103,10 +104,20 @@ def _evaluate(context: StageContext, config: EvaluateConfig, given: Given) -> St
         round=context.config.round,
         shard=context.config.shard,
         outcome="Succeeded",
+        message=_endless(given.participants),
         evaluations=[sums for each in judged for sums in each.sums(questions, reports_r=each is judged[0])],
         judges={each.task.spec.name: each.digest for each in judged},
         attacks=len(attacks),
     )
+
+
+def _endless(participants: Participants) -> str | None:
+    """Which of the models that answer here has a chat template without an end of turn."""
+    for name, model in (("base", participants.base), ("candidate", participants.candidate)):
+        notice = end_of_turn_notice(model.path) if isinstance(model, ResolvedModel) else None
+        if notice is not None:
+            return f"{name}: {notice}"
+    return None
 
 
 def _attack(
