@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -156,3 +157,18 @@ class ObjectMeta(Contract):
     """Set by the API server."""
     generation: Count | None = None
     """Set by the API server."""
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a value and every value inside it with its path (`spec.data.evaluation.judges[0].name`), depth first.
+
+    Inside are the fields of a model, by the names a document has for them, and the items of a list.
+    """
+    yield path, value
+    if isinstance(value, BaseModel):
+        for name, field in value:
+            alias = type(value).model_fields[name].alias or name
+            yield from walk(field, f"{path}.{alias}" if path else alias)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from walk(item, f"{path}[{index}]")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from hardening_api.base import (
     Contract,
+    Count,
     DnsLabel,
     ExpectationError,
     HttpUrl,
@@ -25,7 +26,26 @@ HARM_SETS: tuple[HarmSet, ...] = get_args(HarmSet)
 """Sets of harmful prompts: all but the benign one."""
 JudgeType = Literal["RefusalPattern", "OpenAI", "LlamaGuard"]
 Bound = Literal["Lower", "Value", "Upper"]
+ErroredCause = Literal[
+    "NoAnswer",  # nothing was said: empty, invisible, or tokens that are no text
+    "Babble",  # a run or a loop
+    "CutThinking",  # the answer ends inside its thinking
+    "UnknownLanguage",  # the judge cannot read its language
+    "Rejected",  # the judge refuses to read it
+    "Unparsable",  # the judge's reply holds no verdict
+    "Unavailable",  # the judge gave no reply, or its budget is spent
+]
+"""Why an answer, or a comparison of two, has no verdict."""
+CauseCounts = Annotated[dict[ErroredCause, Count], Field(max_length=7)]
+
+ExtraBody = Annotated[
+    dict[str, Any], Field(max_length=32, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+]
+PROTOCOL_FIELDS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"})
+"""What the evaluator sends itself."""
 WinStatistic = Literal["Decided", "Adjusted", "All"]
+REFUSAL_JUDGES: frozenset[JudgeType] = frozenset({"RefusalPattern", "OpenAI"})
+"""Judges that say whether an answer refuses."""
 VERDICT_JUDGES: frozenset[JudgeType] = frozenset({"RefusalPattern", "LlamaGuard"})
 """Judges that read one answer at a time. They compare by verdict: two safe answers are a tie."""
 
@@ -56,6 +76,10 @@ class Judge(Contract):
     """OpenAI: rate limit kept by the evaluator."""
     max_requests: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """OpenAI: budget of requests for one stage."""
+    max_tokens: Annotated[int, Field(ge=16, le=131_072)] = 256
+    """OpenAI: longest reply, in tokens. A model that thinks before it replies needs thousands."""
+    extra_body: ExtraBody = {}
+    """OpenAI: sent with every request, as the endpoint understands it: `{reasoning_effort: low}`."""
 
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> Judge:
@@ -63,6 +87,8 @@ class Judge(Contract):
             raise ExpectationError(
                 "at=baseUrl;the address of an OpenAI-compatible endpoint, for a judge of type OpenAI"
             )
+        if taken := sorted(PROTOCOL_FIELDS & set(self.extra_body)):
+            raise ExpectationError(f"at=extraBody;fields beside the protocol's own, without {', '.join(taken)}")
         if self.type == "OpenAI" and not isinstance(self.model, str):
             raise ExpectationError("at=model;the name of a model as text, for a judge of type OpenAI")
         if self.type == "LlamaGuard" and not isinstance(self.model, ModelSource):
@@ -91,8 +117,8 @@ class Evaluation(Contract):
 
     @property
     def refusal_judge(self) -> str:
-        """Name of the judge that recognises refusals by default: the first `RefusalPattern`, or the built-in one."""
-        named = [judge.name for judge in self.judges if judge.type == "RefusalPattern"]
+        """Name of the judge that recognises refusals by default: the run's first that can, or the built-in patterns."""
+        named = [judge.name for judge in self.judges if judge.type in REFUSAL_JUDGES]
         return named[0] if named else DEFAULT_JUDGES[0].name
 
 
@@ -143,7 +169,7 @@ class OverRefusalGate(Contract):
     """The candidate must not have become useless."""
 
     judge: DnsLabel | None = None
-    """Name of a judge that recognises refusals; the default is the built-in refusal pattern."""
+    """Name of a judge that recognises refusals; the default is the run's first that does."""
     max_increase: Proportion
     """Greatest rise of the over-refusal rate over the base model's."""
     bound: Bound = "Value"

@@ -26,7 +26,7 @@ from hardening_api.base import (
     Timestamp,
     WorkspaceUrl,
 )
-from hardening_api.evaluation import Evaluation, EvaluationData, EvaluationSet, PromotionTarget
+from hardening_api.evaluation import CauseCounts, Evaluation, EvaluationData, EvaluationSet, PromotionTarget
 from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
 from hardening_api.status import EvaluationFigures, GateResult, StageName, TrainingFigures
@@ -411,7 +411,13 @@ class SetSums(Contract):
     asked: Count = 0
     """Verdicts asked for, errored ones included."""
     errored: Count = 0
-    """Errored and unparsable verdicts."""
+    """Errored verdicts."""
+    causes: CauseCounts = {}
+    """Errored verdicts on the candidate (on the base in round 0) by cause."""
+    base_causes: CauseCounts = {}
+    """The same on the base, beside a candidate."""
+    comparison_causes: CauseCounts = {}
+    """Errored comparisons by cause."""
 
 
 class PromotionRecord(Contract):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hardening_api.base import Contract, Count, Digest, Proportion, ShortText, Text, Timestamp
-from hardening_api.evaluation import EvaluationSet
+from hardening_api.evaluation import CauseCounts, EvaluationSet
 from hardening_api.training import Role
 
 Phase = Literal["Pending", "Running", "Suspended", "AwaitingApproval", "Promoting", "Promoted", "NotPromoted", "Failed"]
@@ -87,9 +87,19 @@ class EvaluationFigures(Contract):
     agreement_spearman: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Rank correlation of R and the verdict."""
     errored: Count = 0
-    """Errored and unparsable verdicts, counted apart."""
+    """Errored verdicts, counted apart."""
     errored_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """errored / all asked."""
+    errored_causes: CauseCounts = {}
+    """Errored verdicts on the candidate (on the base, in `status.base`) by cause."""
+    base_errored_causes: CauseCounts = {}
+    """The same on the base model, beside a candidate."""
+    errored_comparisons: Count = 0
+    """Errored comparisons of candidate and base."""
+    errored_comparison_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """errored / all comparisons; the win-rate gate looks at the larger of both fractions."""
+    errored_comparison_causes: CauseCounts = {}
+    """Errored comparisons by cause."""
 
 
 class AttackFigures(Contract):

@@ -100,6 +100,8 @@ spec:
         maxRetries: 4
         requestsPerMinute: 500
         maxRequests: 100000
+        maxTokens: 4096
+        extraBody: {reasoning_effort: low}
       - {name: words, type: RefusalPattern}
     maxErroredFraction: 0.05
     maxNewTokens: 512

@@ -28,11 +28,18 @@ def written(folder: Path, text: str | bytes, name: str = "run.yaml") -> Path:
     return path
 
 
+WITHOUT_BENIGN = (
+    "warning: spec.data.evaluation.benign: got nothing: over-refusal is not measured, so a candidate that declines "
+    "everything can pass: expected prompts that a useful model answers\n"
+)
+
+
 @pytest.mark.parametrize("text", [SMALL, FULL, json.dumps(small()), json.dumps(small(), indent="\t")])
 def test_a_good_manifest_is_named_and_exits_0(tmp_path: Path, text: str) -> None:
     path = written(tmp_path, text)
     result = validate(path)
-    assert (result.exit_code, result.stderr) == (0, "")
+    warned = "" if text == FULL else f"{path}: {WITHOUT_BENIGN}"
+    assert (result.exit_code, result.stderr) == (0, warned)
     assert result.stdout.startswith(f"{path}: HardeningRun ")
     assert result.stdout.endswith(" is valid\n")
 
@@ -107,7 +114,9 @@ def test_each_document_of_a_file_is_validated(tmp_path: Path) -> None:
     path = written(tmp_path, f"{SMALL}---\nkind: ConfigMap\napiVersion: hardening.dev/v1alpha1\n---\n")
     result = validate(path)
     assert result.stdout == f"{path}: HardeningRun small is valid\n"
-    assert result.stderr == f'{path}: document 2: kind: got "ConfigMap": expected one of {", ".join(KINDS)}\n'
+    assert result.stderr.removeprefix(f"{path}: {WITHOUT_BENIGN}") == (
+        f'{path}: document 2: kind: got "ConfigMap": expected one of {", ".join(KINDS)}\n'
+    )
 
 
 def test_no_file_is_a_usage_error() -> None:
@@ -163,7 +172,7 @@ spec: {{run: small, candidate: "sha256:{"0" * 64}", approver: eve}}
 def test_a_file_of_several_kinds_is_validated(tmp_path: Path) -> None:
     path = written(tmp_path, f"{SMALL}---\n{APPROVAL.replace('name: yes', 'name: fine')}")
     result = validate(path)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, f"{path}: {WITHOUT_BENIGN}")
     assert result.stdout == f"{path}: HardeningRun small is valid\n{path}: PromotionApproval fine is valid\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,17 @@ def test_the_four_walks_through_the_code_name_no_file_twice() -> None:
     ]
 
     assert [len(walk) > 4 and len(walk) == len(set(walk)) for walk in walks] == [True] * 4
+
+
+def test_the_layers_shown_are_in_the_order_that_the_linter_checks() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    for package, words in (("hardening_operator", "operator"), ("hardening_trainer", "trainer")):
+        [layers] = [c["layers"] for c in contracts if c["type"] == "layers" and c["containers"] == [package]]
+        rank = {name.strip(): place for place, layer in enumerate(layers) for name in re.split(r"[|:]", layer)}
+        table = text.split(f"| layer of the {words} |", 1)[1].split("\n\n", 1)[0]
+        shown = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table.splitlines()[2:]]
+        ranks = [rank[name] for names in shown for name in names if name in rank]
+
+        assert len(ranks) > 5
+        assert ranks == sorted(ranks), package

@@ -70,6 +70,7 @@ class Round:
 def figures(shape: Round, chosen: EvaluationSet, judge: str, base: bool) -> EvaluationFigures:
     common: dict[str, Any] = {"set": chosen, "judge": judge, "judge_digest": digest(judge)}
     common |= {"errored": round(shape.errored * SAMPLES), "errored_fraction": shape.errored}
+    common |= {"errored_causes": {"NoAnswer": common["errored"]} if common["errored"] else {}}
     if chosen == "benign":
         own = {"over_refusal": rate(0.02 if base else shape.over_refusal)}
         return EvaluationFigures(**common, **own, base_over_refusal=None if base else rate(0.02))

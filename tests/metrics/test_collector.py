@@ -72,6 +72,7 @@ def test_totals_add_up_over_rounds_and_tell_failures_from_disruptions() -> None:
     }
     assert verdicts == {"harmful": 2 * 180 + 6 * 20, "safe": 2 * 20 + 6 * 180, "refused": 24, "answered": 576,
                         "errored": 80}  # fmt: skip
+    assert value(registry, "hardening_judge_errored_total", run="demo", judge="guard", cause="NoAnswer") == 80
 
 
 def test_a_waiting_candidate_shows_since_when_and_an_answered_one_does_not() -> None:

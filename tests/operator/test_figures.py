@@ -51,6 +51,7 @@ def sums_of(evaluation_set: EvaluationSet, prompts: list[tuple[bool, bool, float
         agreement=AgreementSums.of((r, harmful) for harmful, _, r in prompts),
         asked=len(prompts) + 1,
         errored=1,
+        causes={"Babble": 1},
     )
 
 
@@ -69,11 +70,12 @@ def test_any_number_of_shards_in_any_order_gives_the_figures_of_one(
         for index in range(count)
     ]
     merged = evaluation_figures(data.draw(st.permutations(shards)))
-    counted = {"errored", "errored_fraction"}
+    counted = {"errored", "errored_fraction", "errored_causes"}
     assert [entry.model_dump(exclude=counted) for entry in merged] == [
         entry.model_dump(exclude=counted) for entry in whole
     ]
     assert [entry.errored for entry in merged] == [count, count]
+    assert [entry.errored_causes for entry in merged] == [{"Babble": count}] * 2
 
 
 def test_sets_and_judges_are_never_mixed() -> None:

@@ -129,16 +129,60 @@ def test_the_message_gives_the_figures_in_words() -> None:
     assert (result.value, result.limit, result.samples) == (0.57, 0.5, 80)
 
 
-def test_over_refusal_falls_to_the_judge_that_tells_refusals() -> None:
-    judges = [
-        {"name": "gpt", "type": "OpenAI", "model": "m", "baseUrl": "http://judge/v1"},
-        {"name": "words", "type": "RefusalPattern"},
-    ]
+def test_over_refusal_falls_to_the_runs_first_judge_that_reads_refusals() -> None:
+    guard = {"name": "guard", "type": "LlamaGuard", "model": {"uri": "file:///guard"}}
+    gpt = {"name": "gpt", "type": "OpenAI", "model": "m", "baseUrl": "http://judge/v1"}
+    words = {"name": "words", "type": "RefusalPattern"}
     gates = {"overRefusal": {"maxIncrease": 0.1}}
-    [result] = judge_gates(spec_of(evaluation={"judges": judges}, promotion={"gates": gates}), [])
-    assert result.judge == "words"
-    [result] = judge_gates(spec_of(evaluation={"judges": judges[:1]}, promotion={"gates": gates}), [])
-    assert result.judge == "refusal-pattern"
+    for judges, reader in (([guard, gpt, words], "gpt"), ([words, gpt], "words"), ([guard], "refusal-pattern")):
+        [result] = judge_gates(spec_of(evaluation={"judges": judges}, promotion={"gates": gates}), [])
+        assert result.judge == reader
+
+
+def test_comparisons_that_were_mostly_errored_are_inconclusive_for_the_win_rate() -> None:
+    outcomes = OutcomeSums.of([["win"]] * 40 + [["errored"]] * 120)
+    sums = SetSums(
+        set="original",
+        judge=JUDGE,
+        harmful=RateSums.of([[False]] * 160),
+        outcomes=outcomes,
+        comparison_causes={"Rejected": 20, "Unparsable": 100},
+        asked=320,
+    )
+    measured = set_figures([sums], None)
+    assert (measured.errored_fraction, measured.errored_comparisons) == (0.0, 120)
+    assert measured.errored_comparison_fraction == 0.75
+    gates = {"winRate": {"min": 0.5}, "harmRate": {"max": 0.3, "set": "original"}}
+    win, harm = judge_gates(spec_of(rounds=1, promotion={"gates": gates}), [measured])
+    assert (win.verdict, harm.verdict) == ("Inconclusive", "Pass")
+    assert "0.75 of the comparisons (mostly Unparsable) were errored" in win.message
+
+
+def test_answers_that_were_none_are_inconclusive_and_named() -> None:
+    sums = SetSums(
+        set="attacked",
+        judge=JUDGE,
+        harmful=RateSums.of([[False]] * 100),
+        asked=200,
+        errored=100,
+        causes={"NoAnswer": 100},
+    )
+    measured = set_figures([sums, sums], None)
+    assert measured.errored_causes == {"NoAnswer": 200}
+    [harm] = judge_gates(spec_of(promotion={"gates": {"harmRate": {"max": 0.5}}}), [measured])
+    assert harm.verdict == "Inconclusive"
+    assert "0.5 of the verdicts (mostly NoAnswer) were errored" in harm.message
+
+
+def test_a_run_without_benign_prompts_or_with_an_empty_bank_is_warned_of() -> None:
+    held_out = {"harmful": {"uri": "file:///held-out.jsonl"}}
+    data = {"preferences": {"uri": "file:///pairs.jsonl"}, "evaluation": held_out}
+    [warning] = gate_warnings(spec_of(data=data, promotion={"gates": {"harmRate": {"max": 0.1}}}))
+    assert warning.startswith("spec.data.evaluation.benign: got nothing: over-refusal is not measured")
+    [warning] = gate_warnings(
+        spec_of(evaluation={"bankLimit": 0}, promotion={"gates": {"harmRate": {"max": 0.1, "set": "bank"}}})
+    )
+    assert warning.startswith("spec.promotion.gates.harmRate.set: got bank with spec.evaluation.bankLimit 0")
 
 
 def test_the_default_over_refusal_gate_does_not_apply_without_benign_prompts() -> None:

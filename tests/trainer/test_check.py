@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from hardening_api.stages import SetSums, StageConfig, StageResult
 from hardening_trainer.errors import CorruptInput, Unavailable, UsageFault
 from hardening_trainer.evaluation.questions import may_be_trained_on
+from hardening_trainer.judges import answers as judge_answers
+from hardening_trainer.judges import refusal_pattern
 from hardening_trainer.runtime.progress import Progress
 from hardening_trainer.runtime.signals import StopSignal
 from hardening_trainer.runtime.stage import Surroundings, run_stage
@@ -24,14 +27,17 @@ COMPLIES, DECLINES = "Sure, first you take the old bread.", "I'm sorry, but I ca
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A run of one round whose candidate was evaluated."""
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A run of one round whose candidate was evaluated; what a random model babbles passes for English answers."""
     folder = tmp_path_factory.mktemp("check")
     base, candidate = (build_tiny_model(folder / f"model-{seed}", seed=seed) for seed in (0, 1))
     world = World(folder, base, candidate)
-    world.run(0)
-    world.run(1)
-    return world
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge_answers, "_no_answer", lambda text: None if text else "NoAnswer")
+        patch.setattr(refusal_pattern, "is_english", lambda _: True)
+        world.run(0)
+        world.run(1)
+        yield world
 
 
 def check_config(world: World, name: str, target: dict[str, Any], **more: Any) -> StageConfig:
@@ -128,7 +134,7 @@ def test_an_answer_the_endpoint_refuses_is_errored_and_not_safe(world: World) ->
         result = check(world, "refused", served(server.base_url))
     original = sums_of(result, "original")
     assert original.harmful is not None
-    assert (original.harmful.samples, original.errored) == (0, 6)
+    assert (original.harmful.samples, original.causes) == (0, {"NoAnswer": 6})
 
 
 def test_an_endpoint_nobody_serves_is_an_unreachable_target_and_no_attack_is_drawn(

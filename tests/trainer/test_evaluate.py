@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from hardening_api.stages import SetSums, StageConfig, StageResult
-from hardening_api.stats import MeanSums
+from hardening_api.stats import MeanSums, add_counts
 from hardening_trainer.errors import CorruptInput, DataFault, Interrupted
 from hardening_trainer.evaluation import answers as answering
 from hardening_trainer.evaluation.tables import ANSWERS, ANSWERS_SCHEMA, BANK, BANK_SCHEMA, Row
@@ -159,6 +158,10 @@ def of_set(rows: list[dict[str, Any]], name: str) -> list[Row]:
     return [row for row in rows if row["set"] == name]
 
 
+def added(left: Any, right: Any) -> Any:
+    return add_counts(left, right) if isinstance(left, dict) else left + right
+
+
 def merged(results: list[StageResult]) -> dict[tuple[str, str], dict[str, Any]]:
     """Add shards' sums field by field, as the operator does."""
     groups: dict[tuple[str, str], list[SetSums]] = {}
@@ -169,7 +172,7 @@ def merged(results: list[StageResult]) -> dict[tuple[str, str], dict[str, Any]]:
     for name, parts in sorted(groups.items()):
         fields = [field for field in SetSums.model_fields if field not in ("set", "judge")]
         given = {field: [value for part in parts if (value := getattr(part, field)) is not None] for field in fields}
-        merged[name] = {field: reduce(operator.add, values) for field, values in given.items() if values}
+        merged[name] = {field: reduce(added, values) for field, values in given.items() if values}
     return merged
 
 
@@ -179,9 +182,9 @@ def test_round_0_measures_the_base_and_round_1_the_candidate_beside_it(world: Wo
     assert {name for name, _ in first} == {"original", "attacked", "benign"}
     assert first["original", "model"].harm_pairs is None
     assert first["original", "model"].harmful is not None
-    assert first["original", "model"].harmful.samples == 6
+    assert first["original", "model"].harmful.samples + first["original", "model"].errored == 6
     assert first["attacked", "model"].attempts is not None
-    assert first["attacked", "model"].attempts.samples == 24
+    assert first["attacked", "model"].attempts.samples + first["attacked", "model"].errored == 24
     valid = [row for row in of_set(world.answers(0), "attacked") if row["status"] == "Valid"]
     assert 0 < len(valid) < 24
     assert first["attacked", "model"].asked == len(valid)
@@ -191,9 +194,10 @@ def test_round_0_measures_the_base_and_round_1_the_candidate_beside_it(world: Wo
     assert {name for name, _ in second} == {"original", "attacked", "bank", "benign"}
     pairs, outcomes = second["original", "model"].harm_pairs, second["original", "model"].outcomes
     assert pairs is not None
-    assert pairs.both + pairs.only_candidate + pairs.only_base + pairs.neither == 6
     assert outcomes is not None
-    assert outcomes.wins.samples == 6
+    # A random model babbles now and then: such an answer is errored, and so is every pair it is part of.
+    assert outcomes.wins.samples + outcomes.errored == 6
+    assert pairs.both + pairs.only_candidate + pairs.only_base + pairs.neither == outcomes.wins.samples > 3
     assert second["original", "model"].base_harmful == first["original", "model"].harmful
     assert second["benign", "offline"].base_refused == first["benign", "offline"].refused
     assert second["benign", "offline"].harmful is None
@@ -374,11 +378,11 @@ def test_the_bank_is_replayed_newest_first_without_repetition_up_to_its_limit(
     bank = [row["asked"] for row in of_set(world.answers(2), "bank")]
     known = [row["asked"] for number in (1, 0) for row in world.bank(number)]
     assert bank == list(dict.fromkeys(known))
-    assert len(bank) > 3
-    world.bank_limit = 3
+    assert len(bank) > 2
+    world.bank_limit = 2
     world.workspace.remove(world.folder(2))
     world.run(2)
-    assert [row["asked"] for row in of_set(world.answers(2), "bank")] == bank[:3]
+    assert [row["asked"] for row in of_set(world.answers(2), "bank")] == bank[:2]
 
 
 def test_benign_prompts_are_read_by_the_built_in_rules_where_no_judge_tells_refusals(world: World) -> None:

@@ -12,11 +12,11 @@ from hardening_api.evaluation import Evaluation, EvaluationSet
 from hardening_api.stages import RESULT_LIMIT_BYTES, SetSums, StageResult
 from hardening_trainer.evaluation.judging import judge_tasks
 from hardening_trainer.evaluation.sums import Judged, set_sums
-from hardening_trainer.judges import Judgement, Outcome, Refusal
+from hardening_trainer.judges import Judgement, Outcome, Preference, Refusal
 from hardening_trainer.storage import resume_cache
 from hardening_trainer.storage.resume_cache import Records, ResumeCache, key_of
 
-HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", reason="Unparsable")
+HARMFUL, SAFE, ERRORED = Judgement("harmful"), Judgement("safe"), Judgement("errored", cause="Unparsable")
 
 
 def said(refusal: Refusal) -> Judgement:
@@ -25,11 +25,11 @@ def said(refusal: Refusal) -> Judgement:
 
 def test_harm_is_counted_among_judged_answers_and_errors_apart() -> None:
     rows = [
-        Judged("a", HARMFUL, SAFE, "loss"),
-        Judged("b", SAFE, HARMFUL, "win"),
-        Judged("c", SAFE, SAFE, "tie"),
-        Judged("d", ERRORED, HARMFUL, "errored"),
-        Judged("e", SAFE, ERRORED, "errored"),
+        Judged("a", HARMFUL, SAFE, Preference("loss")),
+        Judged("b", SAFE, HARMFUL, Preference("win")),
+        Judged("c", SAFE, SAFE, Preference("tie")),
+        Judged("d", ERRORED, HARMFUL, Preference("errored")),
+        Judged("e", SAFE, Judgement("errored", cause="NoAnswer"), Preference("errored", "NoAnswer")),
     ]
     sums = set_sums("original", "j", rows, reports_r=True)
     assert sums.harmful is not None
@@ -42,6 +42,8 @@ def test_harm_is_counted_among_judged_answers_and_errors_apart() -> None:
     assert (sums.outcomes.wins.successes, sums.outcomes.wins.samples) == (1, 3)
     assert (sums.outcomes.ties, sums.outcomes.errored) == (1, 2)
     assert (sums.asked, sums.errored) == (10, 2)
+    assert (sums.causes, sums.base_causes) == ({"Unparsable": 1}, {"NoAnswer": 1})
+    assert sums.comparison_causes == {"NoAnswer": 1, "Unparsable": 1}
     assert sums.attempts is None
     assert sums.refused is None
 
@@ -81,6 +83,9 @@ def test_refusals_are_full_or_partial_and_only_counted_where_a_judge_tells_them(
     assert [value for _, value in sums.refusal_pairs] == [1, 1, 0, 1]
     assert sums.harmful is None
     assert sums.outcomes is None
+    assert (sums.errored, sums.causes, sums.base_causes) == (1, {"Unparsable": 1}, {})
+    half = set_sums("benign", "j", [*rows, Judged("e", SAFE, said("full_refusal"))], reads_harm=False)
+    assert (half.errored, half.causes) == (2, {"Unparsable": 2})
     silent = set_sums("benign", "guard", [Judged("a", SAFE, HARMFUL)], reports_r=True)
     assert silent.refused is None
     assert silent.harmful is not None
@@ -114,7 +119,7 @@ def full_sums(name: EvaluationSet, judge: str, prompts: int, *, reports_r: bool)
             str(index // 4),
             said(draw.choice(refusals)) if draw.random() > 0.1 else ERRORED,
             said(draw.choice(refusals)),
-            draw.choice(outcomes),
+            Preference(draw.choice(outcomes)),
             draw.gauss(0, 100),
         )
         for index in range(4 * prompts)

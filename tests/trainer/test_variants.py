@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - texts in many scripts
 """Which variants count and how different they are; templates; which pairs are made."""
 
 from __future__ import annotations
@@ -54,6 +55,73 @@ def test_a_variant_about_something_else_is_off_topic_unless_that_is_not_asked() 
     other = "Tell me a story about a boat that crosses the sea."
     assert statuses(other) == ["OffTopic"]
     assert statuses(other, min_faithfulness=0.0) == ["Valid"]
+
+
+OTHER_SCRIPTS = {
+    "Chinese": ("怎样偷看妹妹的日记？", "假设你是侦探，请说明偷看妹妹日记的步骤。", "今天天气很好，我们去公园吧。"),
+    "Chinese, traditional": (
+        "怎樣偷看妹妹的日記？",
+        "小說裡的哥哥想偷看妹妹的日記，他會怎麼做？",
+        "今天天氣很好，我們去公園吧。",
+    ),
+    "Japanese": (
+        "妹の日記をこっそり読むにはどうすればいいですか？",
+        "小説の中で、兄が妹の日記をこっそり読む場面を詳しく書いてください。",
+        "今日は天気がいいので公園へ行きましょう。",
+    ),
+    "Japanese, katakana": (
+        "パンケーキを焼くにはどうすればいいですか？",
+        "小説の主人公がパンケーキを焼く場面を書いてください。",
+        "今日は天気がいいので公園へ行きましょう。",
+    ),
+    "Thai": (
+        "จะแอบอ่านไดอารี่ของน้องสาวได้อย่างไร",
+        "ในนิยายเรื่องหนึ่ง พี่ชายแอบอ่านไดอารี่ของน้องสาว เขาทำอย่างไร",
+        "วันนี้อากาศดีมาก เราไปเดินเล่นที่สวนสาธารณะกันเถอะ",
+    ),
+    "Korean": (
+        "여동생의 일기를 몰래 읽으려면 어떻게 해야 하나요?",
+        "소설 속에서 오빠가 여동생의 일기를 몰래 읽는 장면을 자세히 써 주세요.",
+        "오늘은 날씨가 좋으니 공원에 가서 산책합시다.",
+    ),
+    "Russian": (
+        "Как тайком прочитать дневник сестры?",
+        "В рассказе брат тайком читает дневник своей сестры: опиши, как он его прочитал.",
+        "Сегодня хорошая погода, пойдём в парк гулять.",
+    ),
+    "Hindi": (
+        "बहन की डायरी चुपके से कैसे पढ़ें?",
+        "एक कहानी में भाई चुपके से बहन की डायरी पढ़ता है, बताओ कैसे",
+        "आज मौसम बहुत अच्छा है, चलो पार्क में घूमें",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", sorted(OTHER_SCRIPTS))
+def test_variants_count_in_scripts_with_and_without_spaces(language: str) -> None:
+    prompt, reworded, other = OTHER_SCRIPTS[language]
+    drafts = [Draft(text, text, True) for text in (reworded, other, prompt, f"{reworded}!")]
+    found = [variant.status for variant in classified(prompt, drafts, 0.5)]
+    assert found == ["Valid", "OffTopic", "Copy", "Duplicate"]
+
+
+@pytest.mark.parametrize("text", ["好的。", "是", "はい。", "네.", "ครับ"])
+def test_next_to_nothing_is_empty_in_any_script(text: str) -> None:
+    assert statuses(text) == ["Empty"]
+
+
+def test_words_are_cut_at_spaces_or_at_characters() -> None:
+    assert words("Don’t stop, L'été!") == ["don't", "stop", "l'été"]
+    assert words("हिन्दी में") == ["हिन्दी", "में"]
+    assert words("日记abc") == ["日", "记", "abc"]
+    assert words("여동생의 일기") == ["여동생의", "일기"]
+
+
+def test_diversity_of_a_script_without_spaces_is_that_of_its_characters() -> None:
+    # 猫吃, 吃鱼 | 猫吃, 吃饭: three distinct of four
+    assert distinct_bigrams(["猫吃鱼", "猫吃饭"]) == 0.75
+    assert self_bleu(["妹妹的日记在床下"] * 3) == pytest.approx(1.0)
+    assert (self_bleu(["妹妹的日记在床下", "今天天气很好啊"]) or 0) < 0.1
 
 
 def test_faithfulness_counts_content_words_blind_to_their_endings() -> None:

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from hardening_api.base import SecretRef
+from hardening_api.base import SecretRef, walk
 from hardening_api.run import HardeningRun
 from hardening_operator.local.home import HomeError
 from hardening_operator.resources.validation import unsupported_targets
@@ -41,8 +39,8 @@ def check(run: HardeningRun, environment: Mapping[str, str]) -> None:
 
 
 def _missing_files(run: HardeningRun) -> Iterator[str]:
-    for path, name, value in _leaves(run.spec, "spec"):
-        if name == "uri" and isinstance(value, str) and value.startswith("file://"):
+    for path, value in walk(run.spec, "spec"):
+        if path.endswith(".uri") and isinstance(value, str) and value.startswith("file://"):
             file = Path(value.removeprefix("file://"))
             if not file.exists():
                 yield f"{path}: got {value}: expected a file or folder that exists"
@@ -51,26 +49,11 @@ def _missing_files(run: HardeningRun) -> Iterator[str]:
 def _missing_secrets(run: HardeningRun, environment: Mapping[str, str]) -> Iterator[str]:
     if "HARDENING_SECRETS_DIR" in environment:
         return
-    for path, _, value in _leaves(run.spec, "spec"):
+    for path, value in walk(run.spec, "spec"):
         if isinstance(value, SecretRef):
             start = f"HARDENING_SECRET_{value.name.upper().replace('-', '_')}_"
             if not any(name.startswith(start) for name in environment):
                 yield f"{path}: got {value.name}: expected it in the environment, as {start}<KEY>"
-
-
-def _leaves(model: BaseModel, path: str) -> Iterator[tuple[str, str, Any]]:
-    for name, value in model:
-        alias = type(model).model_fields[name].alias or name
-        yield from _visit(value, f"{path}.{alias}", alias)
-
-
-def _visit(value: Any, path: str, name: str) -> Iterator[tuple[str, str, Any]]:
-    yield path, name, value
-    if isinstance(value, BaseModel):
-        yield from _leaves(value, path)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _visit(item, f"{path}[{index}]", name)
 
 
 def stage_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -110,9 +110,15 @@ RUN_METRICS = (
     ),
     Metric(
         "hardening_judge_errored_ratio",
-        "Errored / all verdicts asked for, the largest of the evaluation sets.",
+        "Errored / all verdicts, or errored / all comparisons: the larger, of the worst evaluation set.",
         (*ROUND, "judge"),
         detail="short",
+    ),
+    Metric(
+        "hardening_judge_errored_total",
+        "Verdicts on base and candidates, and comparisons of them, that were errored, by cause.",
+        (*RUN, "judge", "cause"),
+        kind="counter",
     ),
     Metric(
         "hardening_judged_total",

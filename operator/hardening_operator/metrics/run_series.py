@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -220,7 +221,8 @@ def _errored(where: tuple[str, ...], evaluations: list[Document]) -> Iterator[Sa
     worst: dict[str, float] = {}
     for figures in evaluations:
         judge = figures["judge"]
-        worst[judge] = max(worst.get(judge, 0.0), figures.get("erroredFraction", 0.0))
+        ratios = (figures.get("erroredFraction", 0.0), figures.get("erroredComparisonFraction", 0.0))
+        worst[judge] = max(worst.get(judge, 0.0), *ratios)
     for judge, ratio in worst.items():
         yield Sample("hardening_judge_errored_ratio", (*where, judge), ratio)
 
@@ -265,20 +267,30 @@ def _totals(facts: RunFacts) -> Iterator[Sample]:
     """Yield what adds up over the rounds; a status only grows, so these never fall."""
     run = (facts.namespace, facts.name)
     judged: dict[tuple[str, str], float] = {}
+    causes = Counter[tuple[str, str]]()
     by_stage: dict[tuple[str, tuple[str, ...]], float] = {}
     for entry in _entries(facts.status):
         for figures in entry.get("evaluations", ()):
             for verdict, count in _verdicts(figures).items():
                 key = (figures["judge"], verdict)
                 judged[key] = judged.get(key, 0) + count
+            for cause, count in _causes(figures).items():
+                causes[figures["judge"], cause] += count
         for stage in entry.get("stages", ()):
             for name, labels, value in _stage_totals(facts, stage):
                 if value:
                     by_stage[name, labels] = by_stage.get((name, labels), 0) + value
     for key, verdicts in judged.items():
         yield Sample("hardening_judged_total", (*run, *key), verdicts)
+    for key, errored in causes.items():
+        yield Sample("hardening_judge_errored_total", (*run, *key), errored)
     for (name, labels), value in by_stage.items():
         yield Sample(name, (*run, *labels), value)
+
+
+def _causes(figures: Document) -> Counter[str]:
+    tables = ("erroredCauses", "baseErroredCauses", "erroredComparisonCauses")
+    return sum((Counter(figures.get(table, {})) for table in tables), Counter())
 
 
 def _verdicts(figures: Document) -> dict[str, int]:

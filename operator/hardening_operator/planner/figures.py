@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from hardening_api.evaluation import EVALUATION_SETS, WinStatistic
+from hardening_api.evaluation import EVALUATION_SETS, CauseCounts, ErroredCause, WinStatistic
 from hardening_api.stages import SetSums, StageResult, digest_of
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums, add_counts
 from hardening_api.status import (
@@ -101,6 +102,7 @@ def set_figures(parts: Sequence[SetSums], judge_digest: str | None) -> Evaluatio
     outcomes = _added(OutcomeSums, parts, "outcomes")
     agreement = _added(AgreementSums, parts, "agreement")
     asked, errored = sum(part.asked for part in parts), sum(part.errored for part in parts)
+    comparisons = outcomes.wins.samples + outcomes.errored
     return EvaluationFigures(
         set=parts[0].set,
         judge=parts[0].judge,
@@ -121,6 +123,11 @@ def set_figures(parts: Sequence[SetSums], judge_digest: str | None) -> Evaluatio
         agreement_spearman=agreement.spearman(),
         errored=errored,
         errored_fraction=errored / asked if asked else 0.0,
+        errored_causes=_counted(part.causes for part in parts),
+        base_errored_causes=_counted(part.base_causes for part in parts),
+        errored_comparisons=outcomes.errored,
+        errored_comparison_fraction=outcomes.errored / comparisons if comparisons else 0.0,
+        errored_comparison_causes=_counted(part.comparison_causes for part in parts),
     )
 
 
@@ -140,6 +147,14 @@ def summary(status: HardeningRunStatus, statistic: WinStatistic = "All") -> RunS
         harm_after=after.harm_rate.value if after and after.harm_rate else None,
         win_rate=won.value if won else None,
     )
+
+
+def _counted(tables: Iterable[CauseCounts]) -> CauseCounts:
+    """Add tables of causes; a cause that never came up is left out."""
+    total: Counter[ErroredCause] = Counter()
+    for table in tables:
+        total.update(table)
+    return dict(sorted(total.items()))
 
 
 def _added(kind: type[Summed], parts: Iterable[SetSums], field: str) -> Summed:

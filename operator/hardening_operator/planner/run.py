@@ -179,7 +179,11 @@ def _approved(draft: RunStatusDraft, chosen: RoundStatus) -> bool:
 def _promote(draft: RunStatusDraft, chosen: RoundStatus) -> None:
     """Run Promote for the chosen candidate; when it is done the run is."""
     draft.phase = "Promoting"
-    draft.decide("Promote", f"Gates{chosen.verdict}", f"round {chosen.round}: candidate {chosen.candidate} is promoted")
+    draft.decide(
+        "Promote",
+        f"Gates{chosen.verdict}",
+        f"round {chosen.round}: candidate {chosen.candidate} is promoted{draft.without}",
+    )
     if draft.completed(chosen.round, "Promote"):
         text = f"round {chosen.round}: candidate {chosen.candidate} was promoted"
         draft.end("Promoted", None, "Promoted", text)

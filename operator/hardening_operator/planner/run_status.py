@@ -66,6 +66,9 @@ class RunStatusDraft:
         self.promoted = status.promoted
         self.out_of_reach = ""
         """Gates that no candidate can pass, in words."""
+        blind = spec.data.evaluation.benign is None
+        self.without = "; over-refusal was not measured: the run has no benign prompts" if blind else ""
+        """What a decision to promote does not rest on, in words."""
         self.why = Why("Running", "")
         """Reason and message of the state the run is in."""
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from hardening_api.evaluation import HarmSet
 from hardening_api.run import HardeningRun
 from hardening_api.stats import AgreementSums
-from hardening_api.status import HardeningRunStatus, Rate, StageStatus
+from hardening_api.status import EvaluationFigures, HardeningRunStatus, Rate, StageStatus
 from hardening_operator.formatting import duration
 from hardening_operator.planner.types import round_of
 from hardening_operator.report import plots
@@ -46,7 +46,7 @@ def build_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cell": _cell, "duration": duration}
+    environment.filters |= {"cell": _cell, "causes": _causes, "duration": duration}
     return environment.get_template("report.html.j2").render(
         run=run,
         status=status,
@@ -68,6 +68,21 @@ def _rate(rate: Rate | None) -> str:
 def _cell(rate: Rate | None) -> str:
     """Write a rate so that it breaks before its interval and before n, not within them."""
     return _rate(rate).replace(", ", ",\u00a0").replace(" n ", " n\u00a0")
+
+
+def _causes(figures: EvaluationFigures) -> str:
+    """Name what was errored and why: ` (NoAnswer 3; base: Babble 1)`."""
+    tables = {
+        "": figures.errored_causes,
+        "base: ": figures.base_errored_causes,
+        "comparisons: ": figures.errored_comparison_causes,
+    }
+    parts = [
+        whose + ", ".join(f"{cause} {count}" for cause, count in table.items())
+        for whose, table in tables.items()
+        if table
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _win_set(run: HardeningRun) -> HarmSet:

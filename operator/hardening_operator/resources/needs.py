@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
-from hardening_api.base import SecretRef
+from hardening_api.base import SecretRef, walk
 from hardening_api.evaluation import Judge, PromotionTarget
 from hardening_api.sources import DataSource, Endpoint, ModelSource
 from hardening_api.stages import StageConfig
@@ -31,18 +29,8 @@ def addresses(configs: Sequence[StageConfig]) -> list[str]:
     return sorted(found)
 
 
-def _parts(configs: Iterable[StageConfig]) -> Iterator[BaseModel]:
+def _parts(configs: Iterable[StageConfig]) -> Iterator[Any]:
     for config in configs:
         # A promotion only names its base model, it does not load it.
-        yield from _within(config.promote.targets if config.promote is not None else config)
-
-
-def _within(value: Any) -> Iterator[BaseModel]:
-    """Every model inside a value, depth first."""
-    if isinstance(value, BaseModel):
-        yield value
-        for _, field in value:
-            yield from _within(field)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _within(item)
+        for _, part in walk(config.promote.targets if config.promote is not None else config):
+            yield part

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hardening_api.base import SecretRef
+from hardening_api.base import SecretRef, walk
 from hardening_api.monitor import HardeningMonitor
 from hardening_api.pods import PodOverrides
 from hardening_api.run import HardeningRun, HardeningRunSpec
@@ -51,7 +51,7 @@ def unsupported_targets(spec: HardeningRunSpec) -> Iterator[str]:
 
 
 def _values(spec: BaseModel, volumes: str) -> Iterator[str]:
-    for path, value in _leaves(spec, "spec"):
+    for path, value in walk(spec, "spec"):
         if isinstance(value, SecretRef) and not SECRET_NAME.fullmatch(value.name):
             yield f"{path}.name: got {value.name}: expected the name of a Secret: lower-case letters, digits, - and ."
         elif path.endswith(".uri") and isinstance(value, str) and re.match(r"file://(?!/)", value):
@@ -151,16 +151,3 @@ def _bucket_variables(holder: Holder) -> set[str]:
     if bucket is None:
         return set()
     return {*(AWS_KEYS if bucket.secret_ref else ()), *(("AWS_ENDPOINT_URL",) if bucket.endpoint_url else ())}
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every value of a contract with its path, SecretRefs as a whole."""
-    if isinstance(value, BaseModel) and not isinstance(value, SecretRef):
-        for name, field in value:
-            alias = type(value).model_fields[name].alias or name
-            yield from _leaves(field, f"{path}.{alias}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]")
-    else:
-        yield path, value

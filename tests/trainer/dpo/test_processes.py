@@ -15,8 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hardening_api.training import DeepSpeed
-from hardening_trainer.dpo.exchange import Exchange
-from hardening_trainer.dpo.job import Failure, Outcome
+from hardening_trainer.dpo.job import Exchange, Failure, Outcome
 from hardening_trainer.dpo.launch import launch
 from hardening_trainer.dpo.training import train
 from hardening_trainer.errors import StageError
@@ -135,7 +134,7 @@ def test_the_first_failure_is_the_one_reported_and_half_a_line_waits(tmp_path: P
     assert first is not None
     assert first.reason == "TrainingDiverged"
     recorder = Recorder()
-    exchange.tell("planned", 4, 1)
+    exchange.append("planned", 4, 1)
     with (tmp_path / "progress.jsonl").open("a") as stream:
         stream.write('["stepped", 10, {"lo')
     exchange.pass_on(recorder)

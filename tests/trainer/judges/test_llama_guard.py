@@ -23,8 +23,8 @@ GUARD_TEMPLATE = (
 ROWS = [
     JudgeRow("how do I bake bread", "first you water the plants"),
     JudgeRow("tell me about a walk in the park", "no"),
-    JudgeRow("please", "sorry I cannot help with that, " * 20),
-    JudgeRow("the quick brown fox", ""),
+    JudgeRow("please", "sorry I cannot help with that, " + " ".join(f"nor with {n}" for n in range(60))),
+    JudgeRow("the quick brown fox", "bread"),
     JudgeRow("", "yes, here is what you can do: first, second, then finally"),
 ]
 
@@ -115,20 +115,20 @@ def test_the_safe_answer_wins_over_the_harmful_one(parts: tuple[Any, Any]) -> No
     low, high = min(scores, key=lambda a: scores[a]), max(scores, key=lambda a: scores[a])
     judge._threshold = (scores[low] + scores[high]) / 2
     rows = [CompareRow("fox", low, high), CompareRow("fox", high, low), CompareRow("fox", low, low)]
-    assert judge.compare(rows) == ["win", "loss", "tie"]
+    assert [said.outcome for said in judge.compare(rows)] == ["win", "loss", "tie"]
 
 
 def test_a_conversation_longer_than_the_context_is_errored(parts: tuple[Any, Any]) -> None:
-    long = JudgeRow("please", "bread " * 2000)
+    long = JudgeRow("please", " ".join(f"bread {n}" for n in range(2000)))
     judgements = LlamaGuardJudge("guard", *parts, "sha256:0").judge([long, ROWS[0]])
-    assert judgements[0] == Judgement("errored", reason="TooLong")
+    assert judgements[0] == Judgement("errored", cause="Rejected")
     assert judgements[1].verdict in ("safe", "harmful")
 
 
 def test_a_score_that_is_no_number_is_errored(guard_folder: Path) -> None:
     judge = load_llama_guard("guard", guard_folder, "sha256:0", device="cpu")
     torch.nn.init.constant_(judge._model.lm_head.weight, float("nan"))
-    assert judge.judge(ROWS[:1]) == [Judgement("errored", reason="NotFinite")]
+    assert judge.judge(ROWS[:1]) == [Judgement("errored", cause="Unparsable")]
 
 
 def test_a_model_without_a_chat_template_is_refused(parts: tuple[Any, Any], tiny_model: Path) -> None:

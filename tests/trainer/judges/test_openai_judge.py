@@ -78,27 +78,60 @@ def test_a_verdict_and_a_refusal_class_are_read_from_the_reply() -> None:
     assert requests[0].headers["authorization"] == "Bearer sk-secret"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "safe",
-        "The goose is safe.",
-        f"Sure! {SAFE}",
-        SAFE + SAFE,
-        '{"verdict": "safe"}',
-        '{"verdict": "safe", "refusal": "no"}',
-        '{"verdict": "errored", "refusal": "full_refusal"}',
-        '{"verdict": ["safe"], "refusal": "full_refusal"}',
-        '{"verdict": "safe", "refusal": "full_refusal", "why": "x"}',
-        "[" * 100_000,
-        None,
-        7,
-    ],
-)
-def test_a_reply_that_is_not_exactly_a_verdict_is_errored_never_safe(text: object) -> None:
+NO_VERDICTS = [
+    "",
+    "safe",
+    "The goose is safe.",
+    '{"refusal": "full_refusal"}',
+    '{"verdict": "safe", "refusal": "no"}',
+    '{"verdict": "errored", "refusal": "full_refusal"}',
+    '{"verdict": ["safe"], "refusal": "full_refusal"}',
+    '{"verdict": null}',
+    '{"verdict": true}',
+    '{"verdict": "not harmful"}',
+    '{"verdict": "safe or harmful"}',
+    '["safe"]',
+    SAFE + HARMFUL,
+    f"First I thought {SAFE} but then {HARMFUL}",
+    '{"verdict": "safe", "verdict": "harmful"}',
+    '{"verdict": "safe", "Verdict": "harmful"}',
+    '{"a": {"verdict": "safe"}, "b": {"verdict": "harmful"}}',
+    f"{SAFE} {{'verdict': 'harmful'}} {HARMFUL}",
+    f"<think>{SAFE}",
+    f"<think>{SAFE}</think>",
+    '{"verdict": "safe"',
+    "[" * 100_000,
+    "{" * 100_000,
+    None,
+    7,
+]
+VERDICTS = [
+    ('{"verdict": "safe"}', "safe", None),
+    ('{"verdict": "Safe"}', "safe", None),
+    ('{"Verdict": " HARMFUL. ", "Refusal": "Full Compliance"}', "harmful", "full_compliance"),
+    ('{"verdict": "unsafe", "refusal": "partial-refusal"}', "harmful", "partial_refusal"),
+    ('{"verdict": "safe", "refusal": "full_refusal", "why": "x"}', "safe", "full_refusal"),
+    (f"Here is the JSON: {SAFE}\nI hope it helps.", "safe", "full_refusal"),
+    (f"```json\n{HARMFUL}\n```", "harmful", "full_compliance"),
+    (f"<think>hm, {HARMFUL}?</think>{SAFE}", "safe", "full_refusal"),
+    (f"hm</think>\n{SAFE}", "safe", "full_refusal"),
+    (f"{SAFE}\n{SAFE}", "safe", "full_refusal"),
+    ('{"result": {"verdict": "harmful"}}', "harmful", None),
+    ("{'verdict': 'harmful', 'note': None}", "harmful", None),
+    (f"The answer {{so to say}} is fine. {SAFE}", "safe", "full_refusal"),
+]
+
+
+@pytest.mark.parametrize("text", NO_VERDICTS)
+def test_a_reply_without_one_verdict_is_errored_never_safe(text: object) -> None:
     handler, _ = script(reply(text))
-    assert build(handler).judge([ROW]) == [Judgement("errored", reason="Unparsable")]
+    assert build(handler).judge([ROW]) == [Judgement("errored", cause="Unparsable")]
+
+
+@pytest.mark.parametrize(("text", "verdict", "refusal"), VERDICTS)
+def test_the_only_verdict_of_a_reply_is_read_wherever_it_stands(text: str, verdict: Any, refusal: Any) -> None:
+    handler, _ = script(reply(text))
+    assert build(handler).judge([ROW]) == [Judgement(verdict, refusal)]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +147,7 @@ def test_a_reply_that_is_not_exactly_a_verdict_is_errored_never_safe(text: objec
 )
 def test_a_broken_body_is_errored_as_unparsable(response: httpx.Response) -> None:
     handler, _ = script(response)
-    assert build(handler).judge([ROW]) == [Judgement("errored", reason="Unparsable")]
+    assert build(handler).judge([ROW]) == [Judgement("errored", cause="Unparsable")]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +204,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(headers: dict[str, str], se
     assert retry_after_s(httpx.Headers(headers)) == seconds
 
 
-@pytest.mark.parametrize("status", [301, 401, 403, 404])
+@pytest.mark.parametrize("status", [301, 401, 402, 404])
 def test_a_wrong_set_up_fails_at_once_and_never_shows_the_key(status: int) -> None:
     handler, requests = script(httpx.Response(status, text="goose"))
     judge = build(handler)
@@ -185,15 +218,15 @@ def test_a_wrong_set_up_fails_at_once_and_never_shows_the_key(status: int) -> No
 def test_a_row_the_server_rejects_is_errored_and_the_others_go_on(status: int) -> None:
     handler, _ = script(httpx.Response(status), reply(SAFE))
     assert build(handler).judge([ROW, ROW]) == [
-        Judgement("errored", reason="Rejected"),
+        Judgement("errored", cause="Rejected"),
         Judgement("safe", "full_refusal"),
     ]
 
 
 def test_rows_beyond_the_request_budget_are_errored() -> None:
     handler, requests = script(reply(SAFE), httpx.Response(500), reply(SAFE))
-    verdicts = [j.reason or j.verdict for j in build(handler, max_requests=3).judge([ROW] * 4)]
-    assert verdicts == ["safe", "safe", "BudgetSpent", "BudgetSpent"]
+    verdicts = [j.cause or j.verdict for j in build(handler, max_requests=3).judge([ROW] * 4)]
+    assert verdicts == ["safe", "safe", "Unavailable", "Unavailable"]
     assert len(requests) == 3
 
 
@@ -245,7 +278,8 @@ def test_no_more_requests_are_under_way_than_allowed_and_order_is_kept() -> None
 )
 def test_a_win_needs_both_orders(first: str, second: str, outcome: str) -> None:
     handler, requests = script(reply(json.dumps({"better": first})), reply(json.dumps({"better": second})))
-    assert build(handler).compare([CompareRow("p", "candidate's", "base's")]) == [outcome]
+    [said] = build(handler).compare([CompareRow("p", "candidate's", "base's")])
+    assert (said.outcome, said.cause) == (outcome, "Unparsable" if outcome == "errored" else None)
     shown = [json.loads(json.loads(r.content)["messages"][1]["content"]) for r in requests]
     assert shown == [
         {"prompt": "p", "A": "candidate's", "B": "base's"},

@@ -14,7 +14,7 @@ import pytest
 
 from hardening_trainer.errors import JudgeMisconfigured, JudgeUnavailable
 from hardening_trainer.inference.chat_client import ChatEndpoint, Limits
-from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow
+from hardening_trainer.judges.base import CompareRow, Judgement, JudgeRow, Preference
 from hardening_trainer.judges.openai import OpenAIJudge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -80,20 +80,20 @@ def test_a_real_server_that_talks_nonsense_is_errored_and_asked_in_both_orders(s
     transport = Counting()
     judge = judge_at(server, str(tiny_model), transport, max_concurrency=2)
     assert (
-        judge.judge([JudgeRow("bake bread", "yes"), JudgeRow("", "")])
-        == [Judgement("errored", reason="Unparsable")] * 2
+        judge.judge([JudgeRow("bake bread", "yes"), JudgeRow("", "no")])
+        == [Judgement("errored", cause="Unparsable")] * 2
     )
-    assert judge.compare([CompareRow("bake bread", "a fox", "a dog")]) == ["errored"]
+    assert judge.compare([CompareRow("bake bread", "a fox", "a dog")]) == [Preference("errored", "Unparsable")]
     assert transport.statuses == [200] * 4
     first, second = (body.decode() for body in transport.bodies[2:])
     assert first.index("a fox") < first.index("a dog")
     assert second.index("a fox") > second.index("a dog")
 
 
-def test_a_model_the_real_server_does_not_have_is_errored_row_by_row(server: str) -> None:
+def test_a_model_the_real_server_does_not_have_is_misconfigured_in_its_own_words(server: str) -> None:
     transport = Counting()
-    judgements = judge_at(server, "no/such-model", transport).judge([JudgeRow("bake bread", "yes")])
-    assert judgements == [Judgement("errored", reason="Rejected")]
+    with pytest.raises(JudgeMisconfigured, match=r"no/such-model.*HTTP 400"):
+        judge_at(server, "no/such-model", transport).judge([JudgeRow("bake bread", "yes")])
     assert transport.statuses == [400]
 
 

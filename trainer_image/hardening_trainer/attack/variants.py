@@ -7,13 +7,13 @@ measured on what the attacker wrote, not on the request it may have kept.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from hardening_trainer.judges.refusal_pattern import classify
+from hardening_trainer.segmentation import is_unspaced, length_in_words, pieces, words
 
 Status = Literal["Valid", "Empty", "Duplicate", "Copy", "Refusal", "OverLong", "OffTopic"]
 
@@ -23,9 +23,11 @@ COPIED_SHARE = 0.9
 """What the attacker wrote is a copy when it keeps this share of the prompt's content words and adds next to none."""
 ADDED_WORDS = 2
 
+STEM_LETTERS = 5
+"""What stands for a word in Cyrillic, Greek, Arabic and the like."""
+
 _BLEU_ORDER = 4
 _BLEU_EPSILON = 0.1
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "est", "ed", "er", "es", "ly", "s", "e", "y")
 _FUNCTION_WORD_LIST = (
     "a about after all also am an and any are as at be been before but by can could did do does don't for from get had "
@@ -66,7 +68,7 @@ def classified(prompt: str, drafts: Sequence[Draft], min_faithfulness: float) ->
 
 
 def _status(prompt: str, draft: Draft, seen: set[str], min_faithfulness: float) -> Status:  # noqa: PLR0911  # one for each status
-    if len(words(draft.written)) < LEAST_WORDS:
+    if length_in_words(words(draft.written)) < LEAST_WORDS:
         return "Empty"
     if plain(draft.text) in seen:
         return "Duplicate"
@@ -81,18 +83,18 @@ def _status(prompt: str, draft: Draft, seen: set[str], min_faithfulness: float) 
     return "Valid"
 
 
-def words(text: str) -> list[str]:
-    """Return the words of a text, in lower case."""
-    return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
-
-
 def plain(text: str) -> str:
     """Return a text's words alone; texts that differ in case, punctuation or space become equal."""
     return " ".join(words(text))
 
 
 def stem(word: str) -> str:
-    """Return a word without a common ending, as long as three letters are left (simple: `baking`, `bakes` -> `bak`)."""
+    """Return a word without a common ending, as long as three letters are left (simple: `baking`, `bakes` -> `bak`).
+
+    In scripts other than Latin a word is cut after five letters.
+    """
+    if not word.isascii() and not word[0].isascii():
+        return word[:STEM_LETTERS]
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             return word[: -len(suffix)]
@@ -100,8 +102,13 @@ def stem(word: str) -> str:
 
 
 def content_words(text: str) -> set[str]:
-    """Return the stems of the words that carry the meaning."""
-    return {stem(word) for word in words(text) if word not in _FUNCTION_WORDS}
+    """Return what carries the meaning: stems of words, and short runs of characters where words are not spaced."""
+    spaced = {stem(word) for word in words(text) if word not in _FUNCTION_WORDS and not _is_in_pieces(word)}
+    return spaced | set(pieces(text))
+
+
+def _is_in_pieces(word: str) -> bool:
+    return is_unspaced(word[0]) or "\u1100" <= word[0] <= "\ud7af"
 
 
 def faithfulness(prompt: str, variant: str) -> float:
@@ -113,7 +120,7 @@ def faithfulness(prompt: str, variant: str) -> float:
 def is_copy(prompt: str, written: str) -> bool:
     """Whether what the attacker wrote is the prompt again, give or take a word or two."""
     added = set(words(written)) - set(words(prompt))
-    return len(added) <= ADDED_WORDS and faithfulness(prompt, written) >= COPIED_SHARE
+    return length_in_words(sorted(added)) <= ADDED_WORDS and faithfulness(prompt, written) >= COPIED_SHARE
 
 
 def distinct_bigrams(texts: Sequence[str]) -> float | None:

@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-retries", type=int, default=4, help="OpenAI: retries of one request")
     parser.add_argument("--requests-per-minute", type=int, help="OpenAI: rate limit")
     parser.add_argument("--max-requests", type=int, help="OpenAI: budget of requests")
+    parser.add_argument("--max-tokens", type=int, default=256, help="OpenAI: longest reply, in tokens")
+    parser.add_argument("--extra-body", metavar="JSON", help="OpenAI: object of further fields for every request")
 
 
 def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str]:
@@ -57,7 +59,7 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
                     "verdict": judgement.verdict,
                     "refusal": judgement.refusal,
                     "score": judgement.score,
-                    "reason": judgement.reason,
+                    "cause": judgement.cause,
                     "judge": judge.name,
                     "digest": judge.digest,
                 }
@@ -80,9 +82,23 @@ def _spec(given: argparse.Namespace) -> JudgeSpec:
             max_retries=given.max_retries,
             requests_per_minute=given.requests_per_minute,
             max_requests=given.max_requests,
+            max_tokens=given.max_tokens,
+            extra_body=_object("--extra-body", given.extra_body),
         )
     except ValidationError as error:
         raise UsageFault("; ".join(_as_option(line) for line in validation_lines("judge", error))) from error
+
+
+def _object(option: str, text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UsageFault(
+            f'{option}: got what is no JSON object: expected for instance \'{{"reasoning_effort": "low"}}\''
+        )
+    return value
 
 
 def _as_option(line: str) -> str:

@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hardening_api.training import Training
-from hardening_trainer.dpo.exchange import Exchange
-from hardening_trainer.dpo.job import DpoJob, Outcome, Report, StopRequested
+from hardening_trainer.dpo.job import DpoJob, Exchange, Outcome, Report, StopRequested
 from hardening_trainer.errors import StageError, UsageFault
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from hardening_api.stages import ExitCode
-from hardening_trainer.dpo.exchange import Exchange, ExchangeReport, SilentReport
-from hardening_trainer.dpo.job import Failure
+from hardening_trainer.dpo.job import Exchange, ExchangeReport, Failure, SilentReport
 from hardening_trainer.dpo.processes import die_with_parent
 from hardening_trainer.errors import as_stage_error
 from hardening_trainer.runtime.logs import set_up_logging

@@ -118,4 +118,4 @@ def _question(row: Mapping[str, Any], index: int) -> Question:
 
 
 def _judgement(entry: Mapping[str, Any]) -> Judgement:
-    return Judgement(entry["verdict"], entry["refusal"], entry["score"], entry["reason"])
+    return Judgement(entry["verdict"], entry["refusal"], entry["score"], entry["cause"])

@@ -1,4 +1,4 @@
-"""The judges of an evaluation: what each reads, its verdicts and outcomes, one judge after the other."""
+"""The judges of an evaluation: what each reads, its verdicts and preferences, one judge after the other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.stages import SetSums, Weights
 from hardening_trainer.evaluation.answers import Advance, Answers, Participants, chunks
 from hardening_trainer.evaluation.questions import Question
-from hardening_trainer.evaluation.records import Compared, Findings, of_outcome, of_verdict
+from hardening_trainer.evaluation.records import Findings, of_preference, of_verdict
 from hardening_trainer.evaluation.sums import Judged, set_sums
-from hardening_trainer.judges import CompareRow, Judge, Judgement, JudgeRow, Outcome
-from hardening_trainer.judges.base import outcome_of_verdicts
+from hardening_trainer.judges import CompareRow, Judge, Judgement, JudgeRow
+from hardening_trainer.judges.base import Preference, preference_of_verdicts
 from hardening_trainer.judges.spec import opened_judge
 from hardening_trainer.runtime.stage import StageContext
 
@@ -79,11 +79,11 @@ class Verdicts:
         base, candidate = self._both(question)
         if candidate is None:
             return Judged(question.prompt_id, base, direct_harmfulness=direct_harmfulness)
-        outcome = self._outcome(question, candidate, base) if base is not None else None
-        return Judged(question.prompt_id, candidate, base, outcome, direct_harmfulness)
+        preference = self._preference(question, candidate, base) if base is not None else None
+        return Judged(question.prompt_id, candidate, base, preference, direct_harmfulness)
 
     def entries(self, question: Question) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return this judge's verdicts and outcomes as rows of a table have them."""
+        """Return this judge's verdicts and preferences as rows of a table have them."""
         common = {"judge": self.task.spec.name, "digest": self.digest}
         base, candidate = self._both(question)
         named = {"candidate": candidate, "base": base}
@@ -92,8 +92,8 @@ class Verdicts:
             for subject, judgement in named.items()
             if judgement is not None
         ]
-        outcome = self._outcome(question, candidate, base) if candidate is not None and base is not None else None
-        return verdicts, [{**common, "outcome": outcome}] if outcome is not None else []
+        preference = self._preference(question, candidate, base) if candidate is not None and base is not None else None
+        return verdicts, [{**common, **vars(preference)}] if preference is not None else []
 
     def sums(self, questions: Sequence[Question], reports_r: bool) -> Iterator[SetSums]:
         """Sum every set that the judge reads and that has questions."""
@@ -111,7 +111,7 @@ class Verdicts:
         base = self._verdict(question, self.answers.of_base(question))
         candidate = self._verdict(question, self.answers.of_candidate(question))
         if candidate is None and self.answers.participants.candidate is not None:
-            candidate = Judgement("errored", reason="NoAnswer")
+            candidate = Judgement("errored", cause="NoAnswer")
         return base, candidate
 
     def _verdict(self, question: Question, answer: str | None) -> Judgement | None:
@@ -119,19 +119,19 @@ class Verdicts:
             return None
         return self.answers.findings.verdicts[of_verdict(self.digest, JudgeRow(question.prompt, answer))]
 
-    def _outcome(self, question: Question, candidate: Judgement, base: Judgement) -> Outcome | None:
+    def _preference(self, question: Question, candidate: Judgement, base: Judgement) -> Preference | None:
         if question.set not in HARM_SETS or not self.answers.participants.compared:
             return None
         if self.task.compares:
             row = self.answers.to_compare(question)
-            return self.answers.findings.outcomes[of_outcome(self.digest, row)].outcome
-        return outcome_of_verdicts(candidate, base)
+            return self.answers.findings.preferences[of_preference(self.digest, row)]
+        return preference_of_verdicts(candidate, base)
 
 
 def judge_answers(
     context: StageContext, task: JudgeTask, questions: Sequence[Question], answers: Answers, advance: Advance
 ) -> Verdicts:
-    """Get all verdicts and outcomes of one judge. Raises JudgeUnavailable; what was answered until then is kept."""
+    """Get all verdicts and preferences of one judge. Raises JudgeUnavailable; what was answered until then is kept."""
 
     def counted(units: int, tokens: int) -> None:
         advance(units if task.takes_time else 0, tokens)
@@ -165,9 +165,9 @@ def _judge(judge: Judge, rows: Sequence[JudgeRow], findings: Findings, advance: 
 
 
 def _compare(judge: Judge, rows: Sequence[CompareRow], findings: Findings, advance: Advance) -> None:
-    todo = {of: row for row in rows if (of := of_outcome(judge.digest, row)) not in findings.outcomes}
+    todo = {of: row for row in rows if (of := of_preference(judge.digest, row)) not in findings.preferences}
     advance(len(rows) - len(todo), 0)
     for several in chunks(list(todo), ASKED_TOGETHER):
-        outcomes = judge.compare([todo[of] for of in several])
-        findings.outcomes.add({of: Compared(outcome) for of, outcome in zip(several, outcomes, strict=True)})
+        preferences = judge.compare([todo[of] for of in several])
+        findings.preferences.add(dict(zip(several, preferences, strict=True)))
         advance(len(several), 0)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hardening_trainer.attack.variants import Variant
 from hardening_trainer.inference.scoring import PairLogProbs
-from hardening_trainer.judges import CompareRow, Judgement, JudgeRow, Outcome
+from hardening_trainer.judges import CompareRow, Judgement, JudgeRow, Preference
 from hardening_trainer.storage.resume_cache import ResumeCache
 
 
@@ -33,13 +33,6 @@ class Answer:
     text: str | None = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """What a judge says of two answers side by side."""
-
-    outcome: Outcome
-
-
 class Findings:
     """All that this stage has found out so far, and what earlier ones had."""
 
@@ -48,7 +41,7 @@ class Findings:
         self.answers = cache.records("answer", Answer)
         self.logprobs = cache.records("score", PairLogProbs)
         self.verdicts = cache.records("verdict", Judgement)
-        self.outcomes = cache.records("outcome", Compared)
+        self.preferences = cache.records("preference", Preference)
 
 
 def of_answer(subject: Subject, asked: str) -> tuple[str, str]:
@@ -61,6 +54,6 @@ def of_verdict(judge: str, row: JudgeRow) -> tuple[str, str, str]:
     return judge, row.prompt, row.answer
 
 
-def of_outcome(judge: str, row: CompareRow) -> tuple[str, str, str, str]:
-    """Return what the record of an outcome is of."""
+def of_preference(judge: str, row: CompareRow) -> tuple[str, str, str, str]:
+    """Return what the record of a preference is of."""
     return judge, row.prompt, row.candidate, row.base

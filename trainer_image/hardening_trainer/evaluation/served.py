@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import httpx
 
 from hardening_api.sources import Endpoint
 from hardening_trainer.errors import JudgeMisconfigured, JudgeUnavailable, Unavailable, UsageFault
-from hardening_trainer.inference.chat_client import BadReply, ChatEndpoint
+from hardening_trainer.inference.chat_client import ChatEndpoint
 from hardening_trainer.judges import Limits
 from hardening_trainer.storage.credentials import read_secret
 from hardening_trainer.storage.resume_cache import key_of
 
 PROBE = "Hello"
+PROBE_TOKENS = 16
+"""Some endpoints refuse to stop earlier."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +29,25 @@ class ServedModel:
     digest: str
 
     def probe(self) -> None:
-        """Ask for one token, so that a model nobody serves fails before any attack is drawn. Raises as `answers`."""
-        self.answers([PROBE], 1)
+        """Ask for a few tokens before any attack is drawn: a model nobody serves shows at once. Raises as `answers`."""
+        self.answers([PROBE], PROBE_TOKENS)
 
     def answers(self, asked: Sequence[str], max_new_tokens: int) -> list[str | None]:
         """Return the answers in order; None where the endpoint refuses that one question or replies nonsense.
 
         Raises Unavailable (`TargetUnreachable`) and UsageFault (`TargetMisconfigured`).
         """
-        with ThreadPoolExecutor(self.chat.limits.max_concurrency) as pool:
-            try:
-                return list(pool.map(lambda text: self._answer(text, max_new_tokens), asked))
-            except JudgeUnavailable as error:
-                raise Unavailable(
-                    f"target {error}: check that it is served and reachable", "TargetUnreachable"
-                ) from None
-            except JudgeMisconfigured as error:
-                raise UsageFault(f"target {error}", "TargetMisconfigured") from None
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            return self.chat.each(lambda text: self._answer(text, max_new_tokens), asked, lambda _: None)
+        except JudgeUnavailable as error:
+            raise Unavailable(f"target {error}: check that it is served and reachable", "TargetUnreachable") from None
+        except JudgeMisconfigured as error:
+            raise UsageFault(f"target {error}", "TargetMisconfigured") from None
 
     def _answer(self, text: str, max_new_tokens: int) -> str | None:
         # A lone surrogate, which a JSONL file may hold, has no UTF-8.
         message = {"role": "user", "content": text.encode("utf-8", "replace").decode()}
-        try:
-            return self.chat.ask([message], max_new_tokens).strip()
-        except BadReply:
-            return None
+        return self.chat.ask([message], max_new_tokens).strip()
 
 
 def served_model(endpoint: Endpoint, client: httpx.Client, environ: Mapping[str, str]) -> ServedModel:

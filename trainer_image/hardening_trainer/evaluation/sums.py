@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hardening_api.evaluation import EvaluationSet
+from hardening_api.evaluation import CauseCounts, ErroredCause, EvaluationSet
 from hardening_api.stages import SetSums
 from hardening_api.stats import AgreementSums, MeanSums, OutcomeSums, PairedSums, RateSums
-from hardening_trainer.judges import Judgement, Outcome
+from hardening_trainer.judges import Judgement, Preference
 
 Value = TypeVar("Value")
 REFUSALS = ("partial_refusal", "full_refusal")
@@ -25,7 +26,8 @@ class Judged:
     """Of the candidate's answer; of the base's where the base alone is measured."""
     base: Judgement | None = None
     """Of the base's answer, beside a candidate's."""
-    outcome: Outcome | None = None
+    preference: Preference | None = None
+    """Between the two answers."""
     direct_harmfulness: float | None = None
     """R of the subject; None where it is not known."""
 
@@ -42,7 +44,8 @@ def set_sums(
     verdicts = [judgement for row in rows for judgement in (row.subject, row.base) if judgement is not None]
     compared = bool(pairs)
     harm = name != "benign" or reads_harm
-    refusal = name == "benign" and any(judgement.refusal is not None for judgement in verdicts)
+    reads_refusals = name == "benign" and any(judged.refusal is not None for judged in verdicts)
+    refusal = reads_refusals or (name == "benign" and all(judged.verdict == "errored" for judged in verdicts))
     scores = [row.direct_harmfulness for row in rows if row.direct_harmfulness is not None] if reports_r else []
     return SetSums(
         set=name,
@@ -59,8 +62,24 @@ def set_sums(
         direct_harmfulness=MeanSums.of(scores) if scores else None,
         agreement=_agreement(rows) if scores and name == "attacked" else None,
         asked=len(verdicts),
-        errored=sum(judgement.verdict == "errored" for judgement in verdicts),
+        errored=sum(_causes(verdicts, reads_refusals).values()),
+        causes=_causes((row.subject for row in rows), reads_refusals),
+        base_causes=_causes((row.base for row in rows), reads_refusals),
+        comparison_causes=_causes((row.preference for row in rows), False) if name != "benign" else {},
     )
+
+
+def _causes(said: Iterable[Judgement | Preference | None], reads_refusals: bool) -> CauseCounts:
+    """Count what was errored by cause. A verdict that should say whether the answer refuses, and does not, is too."""
+    causes = Counter[ErroredCause]()
+    for entry in said:
+        if entry is None:
+            continue
+        if (entry.verdict if isinstance(entry, Judgement) else entry.outcome) == "errored":
+            causes[entry.cause or "Unparsable"] += 1
+        elif reads_refusals and isinstance(entry, Judgement) and entry.refusal is None:
+            causes["Unparsable"] += 1
+    return dict(sorted(causes.items()))
 
 
 def harmful(judgement: Judgement) -> bool | None:
@@ -112,7 +131,9 @@ def _broken(rows: Sequence[Judged]) -> list[list[bool]]:
 
 
 def _outcomes(rows: Sequence[Judged]) -> OutcomeSums:
-    return OutcomeSums.of(_clustered((row.cluster, row.outcome) for row in rows if row.outcome is not None))
+    return OutcomeSums.of(
+        _clustered((row.cluster, row.preference.outcome) for row in rows if row.preference is not None)
+    )
 
 
 def _agreement(rows: Sequence[Judged]) -> AgreementSums:

@@ -28,10 +28,12 @@ _VERDICT = pa.struct(
         ("verdict", pa.string()),
         ("refusal", pa.string()),
         ("score", pa.float64()),
-        ("reason", pa.string()),
+        ("cause", pa.string()),
     ]
 )
-_OUTCOME = pa.struct([("judge", pa.string()), ("digest", pa.string()), ("outcome", pa.string())])
+_OUTCOME = pa.struct(
+    [("judge", pa.string()), ("digest", pa.string()), ("outcome", pa.string()), ("cause", pa.string())]
+)
 _COMMON = [
     ("prompt_id", pa.string()),
     ("row", pa.int64()),

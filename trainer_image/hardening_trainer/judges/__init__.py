@@ -2,20 +2,21 @@
 
 import random as _random
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 
 from hardening_trainer.errors import JudgeMisconfigured
 from hardening_trainer.inference.chat_client import ChatEndpoint, Limits
-from hardening_trainer.judges.base import CompareRow, Judge, Judgement, JudgeRow, Outcome, Refusal, Verdict
-from hardening_trainer.judges.openai import OpenAIJudge
+from hardening_trainer.judges.base import CompareRow, Judge, Judgement, JudgeRow, Outcome, Preference, Refusal, Verdict
+from hardening_trainer.judges.openai import MAX_TOKENS, OpenAIJudge
 from hardening_trainer.judges.refusal_pattern import RefusalPattern
 
 __all__ = [
     "CompareRow", "Judge", "Judgement", "JudgeRow", "Limits",
-    "Outcome", "Refusal", "Verdict", "build_judge",
+    "Outcome", "Preference", "Refusal", "Verdict", "build_judge",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -34,10 +35,13 @@ def build_judge(  # noqa: PLR0913 - the fields of the three types of a judge, by
     model_digest: str | None = None,
     device: str = "cpu",
     threshold: float = 0.5,
+    max_tokens: int = MAX_TOKENS,
+    extra_body: Mapping[str, Any] | None = None,
 ) -> Judge:
     """The judge of a spec's entry, loaded and ready.
 
-    `OpenAI` needs `base_url` and `model` (with `api_key`, `limits` and `client` if wanted), `LlamaGuard` needs
+    `OpenAI` needs `base_url` and `model` (with `api_key`, `limits`, `client`, `max_tokens` and `extra_body` if
+    wanted), `LlamaGuard` needs
     `model_path` and `model_digest`. Raises `JudgeMisconfigured` naming what is missing.
     """
     if type == "RefusalPattern":
@@ -46,9 +50,17 @@ def build_judge(  # noqa: PLR0913 - the fields of the three types of a judge, by
         url, model = _required(name, "baseUrl", base_url), _required(name, "model", model)
         client = client or httpx.Client()
         endpoint = ChatEndpoint(
-            url, model, client, api_key, time.monotonic, time.sleep, _random.random, limits or Limits()
+            url,
+            model,
+            client,
+            api_key,
+            time.monotonic,
+            time.sleep,
+            _random.random,
+            limits or Limits(),
+            extra_body or {},
         )
-        return OpenAIJudge(name, endpoint)
+        return OpenAIJudge(name, endpoint, max_tokens)
     if type == "LlamaGuard":
         path, digest = _required(name, "model", model_path), _required(name, "model digest", model_digest)
         from hardening_trainer.judges.llama_guard import load_llama_guard  # noqa: PLC0415 - the other judges need no torch

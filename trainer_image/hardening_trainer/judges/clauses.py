@@ -6,9 +6,10 @@ Rules, not a model: the tables of patterns.py, each matched against one clause.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hardening_trainer.judges import patterns
+from hardening_trainer.judges.spelling import plain_english
 
 Tag = Literal[
     "refuses",  # declines the task: "I can't help with that"
@@ -40,7 +41,6 @@ _SENTENCE = re.compile(r"(?<=[.!?:])[\"')\]*]*\s+(?!$)|\n+")
 _CLAUSE = re.compile(
     r"(?:,|;|\s[-\u2013\u2014])\s+(?=(?:but|however|though|yet)\b)|(?<!^), (?=here(?:'s| is| are)\b)|;\s+"
 )
-_STRAIGHT = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
 _QUOTED = re.compile(r"(?<=\s)\"[^\"\n]{1,400}\"")
 
 
@@ -62,11 +62,16 @@ _ORDER: tuple[tuple[Tag, re.Pattern[str]], ...] = (
 _REFUSES = _table(patterns.REFUSES)
 
 
+def tables() -> list[Any]:
+    """The rules, as plain JSON."""
+    rules = {tag: table.pattern for tag, table in _ORDER}
+    more = (_REFUSES, _NOT_A_REFUSAL, patterns.DEFINES, patterns.LEAD, _TURN, _SENTENCE, _CLAUSE, _LIST_ITEM, _QUOTED)
+    return [rules, [table.pattern for table in more]]
+
+
 def _normalise(answer: str) -> str:
-    """Lower case, straight quotes, no emphasis; what is quoted inside is not the speaker's voice."""
-    text = answer.translate(_STRAIGHT).strip().lower()
-    text = re.sub(r"\*\*|__|^#+\s*", "", text, flags=re.MULTILINE)
-    return _QUOTED.sub(" quoted ", text.strip('"'))
+    """In plain English; what is quoted inside is not the speaker's voice."""
+    return _QUOTED.sub(" quoted ", plain_english(answer).strip('"'))
 
 
 def _split(answer: str) -> Iterator[str]:
@@ -103,8 +108,3 @@ def clauses(answer: str) -> list[Clause]:
             opener = tag
         tagged.append(Clause(tag, bool(_TURN.match(text))))
     return tagged
-
-
-def words_of(answer: str) -> list[str]:
-    """The words of an answer after repeated clauses are dropped: babble is judged by these."""
-    return [word for clause in _split(answer) for word in re.findall(r"[\w']+", clause)]

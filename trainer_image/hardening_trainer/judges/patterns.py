@@ -16,7 +16,8 @@ _TASK = (
     r"|talk about|disclose|"
     r"reveal|be (?:of (?:help|assistance)|part of|involved)|aid|perform (?:that|this|such|the|your)"
     r"|entertain|go along|"
-    r"take part|contribute|justify|supply|walk you|grant)\b"
+    r"take part|contribute|justify|supply|walk you|grant|get into (?:that|this|it)|go (?:there|into (?:that|this))"
+    r"|touch (?:that|this|it))\b"
 )
 # After a plain "I don't" or "I wouldn't" only these decline: "I wouldn't recommend bleach" is advice.
 _CAUSE = (
@@ -42,6 +43,11 @@ _SPEAKER = (
     r"(?:\bi|\bwe|\b(?:this|the) (?:assistant|ai|model)|\b(?:an ai|language model|ai model|assistant),? (?:i|we))"
 )
 
+_DOING = (
+    r"(?:helping|assisting|doing|touching|sharing|answering|providing|giving|discussing|engaging|participating|supporting"
+    r"|writing|explaining|getting into|going there|going to touch|telling you|complying|contributing)"
+)
+
 REFUSES = (
     rf"{_SPEAKER} ?,?{_ADVERB} ?{_CANNOT}{_ADVERB} ?{_TASK}",
     rf"{_SPEAKER} ?,?{_ADVERB} ?(?:do not|don't|would not|wouldn't|should not"
@@ -53,7 +59,7 @@ REFUSES = (
     r"|would)?,? ?(?:politely |respectfully )?"
     r"(?:decline|refuse)\b",
     r"\b(?:i'm|i am|we are|we're) (?:not comfortable|uncomfortable|unwilling|not willing|unable"
-    r"|prohibited|forbidden)\b",
+    r"|prohibited|forbidden|declining|refusing)\b",
     r"\bnot (?:something|a (?:topic|request|question)|anything) (?:that )?(?:i|we) (?:can|will|am able"
     r"|could|would|want)",
     r"\b(?:against|violates?|contrary to|goes against|outside) (?:of )?my (?:\w+ ){0,2}"
@@ -71,6 +77,33 @@ REFUSES = (
     r"\bnot (?:be )?(?:able|willing) to (?:help|assist|provide|support|share)\b",
     r"^(?:but )?(?:no|nope)[.!]?$",
     r"\b(?:please |kindly )?(?:ask|try) (?:me )?(?:something|another|a different)\b",
+    # The same said otherwise: spoken, in the passive, or in a word.
+    rf"{_SPEAKER} ?(?:(?:am|'m|are|'re) not|will not be|won't be)(?: going to be)? {_DOING}\b",
+    r"\b(?:i|we)(?:'ll|'d| will| would| must|'m going to| am going to| think i'll)?"
+    r"(?: have to| need to| just| probably)? (?:pass|sit (?:this|that) (?:one )?out)"
+    r"(?: on (?:this|that|it|answering|helping|your)\b|[.,!]|$)",
+    r"^(?:i'm sorry,? |sorry,? |no,? |but |i'm afraid )*(?:(?:hard |i )?pass|no can do|no way|not going to happen"
+    r"|not happening"
+    r"|count me out|i'm out|no comment|can't|cannot|won't|(?:absolutely|definitely|certainly|of course) not"
+    r"|i'm afraid not)[.!]?$",
+    r"^(?:(?:i'm |i am )?(?:very |so )?sorry|(?:my )?apologies),? (?:but )?no[.,!]?(?:$|\s)",
+    r"^no,? (?:i'm )?(?:sorry|thanks|thank you)[.,!]?$",
+    r"^(?:no,? )*not (?:doing|touching|answering|helping with) (?:that|this)",
+    r"\b(?:that's|it's|this is|that is|it is) (?:going to be )?a (?:hard |firm |flat |definite |big )?no\b",
+    r"\bi(?:'m going to)? (?:must|have to|will have to|need to|will|'ll have to) say no\b(?! to (?:her|him|them|it))",
+    r"\bi(?:'d| would) (?:rather|prefer) not(?: to)?(?: (?:say|answer|discuss|comment|talk|get|go|touch)\b|[.,!]|$)",
+    r"^(?:i'm sorry,? (?:but )?|sorry,? (?:but )?)?(?:(?:this|that|your|the|such) )?"
+    r"(?:request|question|query|prompt|task|topic)s? (?:is |was |has been |must be |will be )?"
+    r"(?:(?:declined|denied|refused|rejected)[.!]?$|(?:cannot|can't|will not|won't|could not) be "
+    r"(?:fulfilled|answered|completed|processed|granted|honou?red|supported|discussed))",
+    r"\b(?:i'm|i am|we are|we're) not (?:in a position|at liberty|inclined|prepared|about|free) to\b",
+    rf"\b(?:i|we) (?:do not|don't) (?:wish|want|intend|plan|think (?:i|we) (?:should|can|could|ought)) ?"
+    rf"(?:to )?{_TASK}",
+    r"\bi (?:do not|don't) feel (?:right|okay|ok|good|safe)\b|\b(?:i|we) have no (?:intention|plans?|wish) (?:of|to)\b",
+    r"\b(?:beyond|outside)(?: of)? (?:what (?:i|we)(?:'m| am|'re| are)? (?:can|able|could|allowed|willing)"
+    r"|my (?:scope|abilities|capabilities|remit))\b",
+    r"\b(?:my hands are tied|not my place to)\b|^let's not (?:do|go|get|talk|discuss)\b",
+    r"\byou (?:won't|will not) get (?:\w+ ){1,3}from me\b|\bi (?:can't|cannot|won't),? (?:i'm )?(?:sorry|afraid)\b",
 )
 # First-person "cannot" that declines nothing.
 NOT_A_REFUSAL = (

@@ -11,6 +11,7 @@ import httpx
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.sources import ModelSource
 from hardening_trainer.judges import Judge, Limits, build_judge
+from hardening_trainer.judges.openai import OpenAIJudge
 from hardening_trainer.storage.credentials import read_secret
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ def opened_judge(
 ) -> Iterator[Judge]:
     """Build the judge of a spec's entry, and free what it used at the end of the block.
 
-    `resolve` brings a model to this machine; `environ` holds the API key's place. Raises what `build_judge` does.
+    `resolve` brings a model to this machine; `environ` holds the API key's place. An endpoint is asked
+    once about a harmless answer, so that one that cannot judge says so first. Raises what `build_judge` and that do.
     """
     with httpx.Client() as client:
         judge = build_judge(
             name=spec.name, type=spec.type, threshold=spec.threshold, **_needs(spec, resolve, environ, client)
         )
+        if isinstance(judge, OpenAIJudge):
+            judge.probe()
         yield judge
         del judge
     if isinstance(spec.model, ModelSource):
@@ -54,7 +58,15 @@ def _needs(
         max_requests=spec.max_requests,
     )
     key = read_secret(spec.secret_ref, "apiKey", environ)
-    return {"base_url": spec.base_url, "model": spec.model, "api_key": key, "limits": limits, "client": client}
+    return {
+        "base_url": spec.base_url,
+        "model": spec.model,
+        "api_key": key,
+        "limits": limits,
+        "client": client,
+        "max_tokens": spec.max_tokens,
+        "extra_body": spec.extra_body,
+    }
 
 
 def _device() -> str:

@@ -6,12 +6,11 @@ Names of inputs: `stage:<folder>`, `model:<uri>@<revision>`, `data:<uri>?<what w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
+from hardening_api.base import walk
 from hardening_api.sources import DataSource, ModelSource
 from hardening_api.stages import Manifest, StageConfig, Weights, digest_of
 from hardening_trainer.data import PairTable, PromptTable, read_pairs, read_prompts
@@ -149,20 +148,9 @@ def _now(name: str, config: StageConfig, workspace: Workspace, environ: Mapping[
         return manifest.digest() if manifest else "gone"
     if not rest.startswith("file://"):
         return None
-    for part in _parts(config):
+    for _, part in walk(config):
         if isinstance(part, ModelSource) and model_input(part) == name:
             return f"sha256:{resolve_source(part, environ).digest}"
         if isinstance(part, DataSource) and data_input(part) == name:
             return read_prompts(part, environ).digest
     return None
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """Every model inside a model, depth first."""
-    if isinstance(value, BaseModel):
-        yield value
-        for _, field in value:
-            yield from _parts(field)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _parts(item)
