@@ -133,7 +133,7 @@ def amount_of(quantity: int | str) -> float:
 
 
 class SecretRef(Contract):
-    """The name of a Secret in the run's namespace (or, embedded, of an environment variable prefix)."""
+    """The name of a Secret in the run's namespace (or, locally, of an environment variable prefix)."""
 
     name: ShortText
     """Name of the Secret."""

@@ -110,7 +110,7 @@ class HardeningRunSpec(Contract):
     promotion: Promotion = Promotion()
     """Gates, approval and targets."""
     workspace: Workspace = Workspace()
-    """Where tables and weights are kept. Embedded runs use a local folder instead."""
+    """Where tables and weights are kept. Local runs use a local folder instead."""
     stages: Stages = Stages()
     """Pod overrides."""
     suspend: bool = False

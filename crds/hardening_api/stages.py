@@ -148,8 +148,8 @@ class RunIdentity(Contract):
     name: ShortText
     """Name of the run."""
     namespace: ShortText = "default"
-    """Namespace of the run; `default` for an embedded one."""
-    uid: ShortText = "embedded"
+    """Namespace of the run; `default` for a local one."""
+    uid: ShortText = "local"
     """The object's uid."""
     spec_digest: Digest
     """Digest of the spec the stage was planned from."""

@@ -89,7 +89,7 @@ def test_the_resource_is_printed_for_scripts(cluster: FakeCluster, put_run: Any)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder named as the run in the cluster, with an embedded run of another model in it."""
+    """A folder named as the run in the cluster, with a local run of another model in it."""
     monkeypatch.chdir(tmp_path)
     document = run_document(model={"uri": "file:///models/here"})
     write_json(tmp_path / "small" / "run.json", document)

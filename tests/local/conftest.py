@@ -94,12 +94,12 @@ class Embedded:
         return document
 
     def attempts(self, stage: str) -> list[Path]:
-        return sorted((self.workspace / "embedded" / stage).glob("a*"))
+        return sorted((self.workspace / "local" / stage).glob("a*"))
 
     def wait_until_running(self, stage: str, runner: subprocess.Popen[str]) -> None:
         """Wait until the stage's own process has begun its work."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not list((self.workspace / "embedded" / stage).glob("a*/shard-0/progress.json")):
+        while not list((self.workspace / "local" / stage).glob("a*/shard-0/progress.json")):
             assert runner.poll() is None, runner.communicate()[0]
             assert time.monotonic() < deadline, f"{stage} was not started in time"
             time.sleep(0.05)
@@ -112,7 +112,7 @@ class Embedded:
 @pytest.fixture(scope="session")
 def killed_at_every_stage(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     """A run whose runner was ended at every stage, by SIGKILL and Ctrl-C in turn, and that was approved in between."""
-    folder = tmp_path_factory.mktemp("embedded")
+    folder = tmp_path_factory.mktemp("local")
     embedded = Embedded(folder, tiny_manifest(folder))
     for number, stage in enumerate(STAGES[:-1]):
         end_at(embedded, stage, signal.SIGKILL if number % 2 == 0 else signal.SIGINT)

@@ -16,7 +16,7 @@ from tests.local.conftest import EXAMPLES, Embedded
 from tests.support.chat_server import chat_server
 from tests.support.tiny_model import build_tiny_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("embedded")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("local")]
 COMPLIES, DECLINES = "Sure, first you open the box.", "I'm sorry, but I can't help with that."
 
 

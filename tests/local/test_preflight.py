@@ -1,4 +1,4 @@
-"""What an embedded run refuses before anything starts."""
+"""What a local run refuses before anything starts."""
 
 from pathlib import Path
 from typing import Any

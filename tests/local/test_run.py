@@ -11,7 +11,7 @@ from hardening_api.stages import Manifest
 from hardening_api.status import HardeningRunStatus
 from tests.local.conftest import EXAMPLES, STAGES, Embedded
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("embedded")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("local")]
 
 
 def texts() -> list[str]:
@@ -62,7 +62,7 @@ def test_the_status_has_a_rate_with_its_interval_for_every_set(killed_at_every_s
     assert {"original", "attacked", "benign"} <= figures.keys()
     rate = figures["original"]["harmRate"]
     assert 0 <= rate["lower"] <= rate["value"] <= rate["upper"] <= 1
-    assert rate["samples"] + figures["original"].get("errored", 0) == 6
+    assert rate["samples"] + sum(figures["original"].get("erroredCauses", {}).values()) == 6
     assert "winRate" in figures["original"]
     assert "overRefusal" in figures["benign"]
 
@@ -85,7 +85,7 @@ def test_a_changed_spec_is_refused_with_its_field(killed_at_every_stage: Embedde
 
 def test_no_text_reaches_status_results_or_logs(killed_at_every_stage: Embedded) -> None:
     files = [killed_at_every_stage.workspace / "status.json"]
-    files += [file for file in (killed_at_every_stage.workspace / "embedded").rglob("*") if file.is_file()]
+    files += [file for file in (killed_at_every_stage.workspace / "local").rglob("*") if file.is_file()]
     assert len(files) > len(STAGES)
     for file in files:
         content = file.read_text(errors="replace")

@@ -126,7 +126,7 @@ CASES = (
         silent=("3m", "19m"),
     ),
     Case(
-        "JudgeUnwell",
+        "JudgeErrorRateHigh",
         judged_round("hardening_judge_errored_ratio", "0x5 0.2x5 0.01x5", ',judge="words"')
         | {f'hardening_judge_errored_ratio{{{RUN},round="1",judge="words"}}': "0.9x20"},
         {**ROUND, "judge": "words", "severity": "warning"},

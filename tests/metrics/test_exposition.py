@@ -1,4 +1,4 @@
-"""The process's own instruments, a registry over HTTP and in a file, and an embedded run's metrics."""
+"""The process's own instruments, a registry over HTTP and in a file, and a local run's metrics."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_textfile_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
         write(observed_instruments(), tmp_path / "absent" / "hardening.prom")
 
 
-def test_an_embedded_run_shows_its_status_in_both_places(tmp_path: Path) -> None:
+def test_a_local_run_shows_its_status_in_both_places(tmp_path: Path) -> None:
     file = tmp_path / "hardening.prom"
     metrics = RunMetrics(run_of("laptop"), Heard(), port=0, textfile=file)
     metrics.update(status(NOW, [Round(harm=0.25)]), Observed())
@@ -128,7 +128,7 @@ def test_an_embedded_run_shows_its_status_in_both_places(tmp_path: Path) -> None
     assert line in file.read_text()
 
 
-def test_an_embedded_run_writes_again_only_when_its_status_has_changed(tmp_path: Path) -> None:
+def test_a_local_run_writes_again_only_when_its_status_has_changed(tmp_path: Path) -> None:
     file = tmp_path / "hardening.prom"
     metrics = RunMetrics(run_of("laptop"), Heard(), port=None, textfile=file)
     given = status(NOW, [Round()])

@@ -158,5 +158,5 @@ def test_a_run_is_identified_by_its_metadata() -> None:
     identity = run_identity(HardeningRun.model_validate(document))
     assert (identity.name, identity.namespace, identity.uid) == ("demo", "safety", "u-1")
     document["metadata"] = {"name": "demo"}
-    embedded = run_identity(HardeningRun.model_validate(document))
-    assert (embedded.namespace, embedded.uid) == ("default", "embedded")
+    local = run_identity(HardeningRun.model_validate(document))
+    assert (local.namespace, local.uid) == ("default", "local")

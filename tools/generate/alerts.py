@@ -105,7 +105,7 @@ ALERTS = (
         """,
     ),
     Alert(
-        name="JudgeUnwell",
+        name="JudgeErrorRateHigh",
         summary=f"Run {RUN_NAME}: judge {{{{ $labels.judge }}}} fails too often",
         description=f"{PERCENT} of its verdicts in round {{{{ $labels.round }}}} are errored or unparsable: its gates "
         "are Inconclusive.",

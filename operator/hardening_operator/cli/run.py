@@ -121,7 +121,7 @@ def _drive(
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: asked.append(number))
     view_type = PlainView if plain or not console.is_terminal else LiveView
-    title = f"{manifest.metadata.name}  {manifest.spec.model.uri}  logs in {home.folder / 'embedded'}"
+    title = f"{manifest.metadata.name}  {manifest.spec.model.uri}  logs in {home.folder / 'local'}"
     with view_type(console, title) as view:
         watcher = RunMetrics(manifest, view, metrics.port, metrics.textfile)
         runner = Runner(home, manifest, url, Processes(stage_environment()), watcher)

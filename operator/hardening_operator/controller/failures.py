@@ -63,7 +63,7 @@ def failure_of_job(job: JobView, pods: Iterable[PodView]) -> Failure | None:
 
 
 def lost(job: JobView) -> Failure:
-    """Return the failure of a Job none of whose pods is left to tell why."""
+    """Return the failure of a Job whose pods are all gone, so that none says why."""
     text = (
         f"Job {job.name} failed ({(job.failed or ('',))[0]}) and its pods are gone: "
         f"`kubectl describe job {job.name}` shows what is known"

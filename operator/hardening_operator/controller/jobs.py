@@ -21,7 +21,7 @@ from hardening_operator.planner.types import Failure, Wait
 WAIT_SECONDS = 2.0
 """How long to wait before looking again whether an earlier attempt has ended."""
 TOLD_AFTER = timedelta(seconds=30)
-"""An earlier attempt that takes longer to end is told in the status."""
+"""The status names an earlier attempt that takes longer to end."""
 FIRST_RETRY, LONGEST_RETRY = 2.0, 30.0
 """Seconds before an attempt that could not be created is tried again."""
 
@@ -243,7 +243,7 @@ def _present(uid: str, want: WantedJob, jobs: Iterable[JobView]) -> JobView | No
 
 
 def _has_all(want: WantedJob, present: JobView | None, kept: _Kept) -> bool:
-    """Tell whether there is nothing to create."""
+    """Return whether there is nothing to create."""
     if present is None:
         return not want.start
     return present.finished or present.uid in kept.complete

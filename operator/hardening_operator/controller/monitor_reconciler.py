@@ -193,7 +193,7 @@ def accepted(resource: ResourceView) -> tuple[HardeningMonitor | None, list[str]
 
 
 def _created(monitor: HardeningMonitor, run: ResourceView, known: bool) -> bool:
-    """Tell whether a monitor created a run: its labels have the monitor's name and uid.
+    """Return whether a monitor created a run: its labels have the monitor's name and uid.
 
     Runs that earlier versions created lack the uid; those are ``known`` from the monitor's status.
     """

@@ -67,7 +67,7 @@ async def create_owned(api: Api, document: Document) -> Document:
 
 
 def is_own(existing: Document, document: Document) -> bool:
-    """Tell whether ``existing`` belongs to the owner of ``document``: by the owner's uid, and by the labels."""
+    """Return whether ``existing`` belongs to the owner of ``document``: by the owner's uid, and by the labels."""
     [owner] = document["metadata"]["ownerReferences"]
     owners = existing["metadata"].get("ownerReferences") or []
     labels, wanted = existing["metadata"].get("labels") or {}, document["metadata"]["labels"]
@@ -77,7 +77,7 @@ def is_own(existing: Document, document: Document) -> bool:
 
 
 async def together(*work: Awaitable[T]) -> list[T]:
-    """Do all of it at the same time and return the results once none goes on; raises the first fault, if any."""
+    """Do all of it at the same time and return the results once all have ended; raises the first fault, if any."""
     results = await asyncio.gather(*work, return_exceptions=True)
     done: list[T] = []
     for result in results:

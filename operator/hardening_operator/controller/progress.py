@@ -29,7 +29,7 @@ WORTH_A_LOOK = 0.05
 
 
 def read_metrics(text: str) -> Pace | None:
-    """Read the progress of a stage from its pod's metrics; None when they do not tell it yet."""
+    """Read the progress of a stage from its pod's metrics; None when they do not show it yet."""
     values: dict[str, float] = {}
     for sample in SAMPLE.finditer(text):
         try:
@@ -45,7 +45,8 @@ def read_metrics(text: str) -> Pace | None:
 def published(measured: Pace | None, told: StageProgress | None) -> Pace | None:
     """Return what the status should say: what it says now, until the ratio has moved by a quarter.
 
-    All of it is not told: the stage ends then, and that is written anyway. So a stage costs three writes of progress.
+    The last step is not written: the stage ends then, and that is written anyway. So progress costs a stage three
+    writes.
     """
     before = told.ratio if told is not None else 0.0
     if measured is not None and measured.ratio < 1.0 and abs(measured.ratio - before) >= STEP:
@@ -71,7 +72,7 @@ class ProgressReader:
         self._due: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Read again and again, for ever."""
+        """Read again and again, without end."""
         while True:
             await self.read_all(asyncio.get_running_loop().time())
             await asyncio.sleep(self._pause)
@@ -87,7 +88,7 @@ class ProgressReader:
         await asyncio.gather(*(self._read(limit, key, pod, now) for key, pod in due))
 
     def _running(self) -> Iterator[tuple[Key, PodView]]:
-        """The pods of runs: a monitor's status tells no progress."""
+        """The pods of runs: a monitor's status shows no progress."""
         return ((key, pod) for key, pod in self._cache.running_pods() if key.kind == RUN and pod.address)
 
     async def _read(self, limit: asyncio.Semaphore, key: Key, pod: PodView, now: float) -> None:

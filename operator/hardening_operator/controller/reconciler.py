@@ -35,7 +35,7 @@ class Listener(Protocol):
 
 
 class Conflict(Exception):
-    """Somebody else wrote the resource; it was read anew."""
+    """Somebody else wrote the resource; it was read again."""
 
     expected = True
 

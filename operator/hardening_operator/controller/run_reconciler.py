@@ -115,7 +115,7 @@ def current_attempts(status: HardeningRunStatus) -> set[Attempt]:
 def accepted(run: ResourceView, status: HardeningRunStatus) -> tuple[HardeningRun | None, list[str]]:
     """Return the run if its spec can be used, else the faults, one a line.
 
-    What no pod could use is told before the first start only: a run that goes on is judged by what comes of it.
+    Settings that no pod could use are reported before the first start only: a started run is judged by its stages.
     """
     document: dict[str, Any] = {name: value for name, value in run.document.items() if name != "status"}
     found = validate_run(document)

@@ -1,1 +1,1 @@
-"""The embedded shell: the planner's decisions carried out with local processes."""
+"""The local shell: the planner's decisions carried out with local processes."""

@@ -1,10 +1,10 @@
-"""Where an embedded run keeps what it knows: status, spec, and one folder for every attempt of every stage.
+"""Where a local run keeps what it knows: status, spec, and one folder for every attempt of every stage.
 
 ```
 <home>/status.json                      the resource's status
 <home>/run.json                         the run as it was started (its spec must not change)
-<home>/embedded/lock                    held while a runner works on the run
-<home>/embedded/r1-attack/a1/shard-0/   stage.json, result.json, progress.json, process.json, exit.json, log
+<home>/local/lock                    held while a runner works on the run
+<home>/local/r1-attack/a1/shard-0/   stage.json, result.json, progress.json, process.json, exit.json, log
 ```
 """
 
@@ -31,11 +31,11 @@ class HomeError(Exception):
 
 
 class Home:
-    """The folder of one embedded run."""
+    """The folder of one local run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = folder / "embedded"
+        self.state = folder / "local"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

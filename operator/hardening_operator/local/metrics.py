@@ -1,4 +1,4 @@
-"""The metrics of an embedded run: the same series as a cluster's operator has, over HTTP or in a file."""
+"""The metrics of a local run: the same series as a cluster's operator has, over HTTP or in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded shell of a monitor: checks as local processes, runs found in a folder, all that is known in one file.
+"""The local shell of a monitor: checks as local processes, runs found in a folder, all that is known in one file.
 
 ```
 <home>/monitor.json                          the monitor as the resource has it: spec and status with the history
@@ -48,7 +48,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class MonitorHome:
-    """The folder of one embedded monitor."""
+    """The folder of one local monitor."""
 
     folder: Path
 

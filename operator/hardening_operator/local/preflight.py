@@ -1,4 +1,4 @@
-"""What an embedded run needs of a manifest beyond its validity, checked before anything starts."""
+"""What a local run needs of a manifest beyond its validity, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolve_relative_uris(document: dict[str, Any], folder: Path) -> dict[str, A
 
 
 def check(run: HardeningRun, environment: Mapping[str, str]) -> None:
-    """Refuse what cannot work embedded: missing files, secrets that are not set, targets that cannot be written.
+    """Refuse what cannot work locally: missing files, secrets that are not set, targets that cannot be written.
 
     Raises HomeError with one line per finding.
     """

@@ -1,4 +1,4 @@
-"""The embedded runner: observe, plan, apply, again and again, until the run rests."""
+"""The local runner: observe, plan, apply, again and again, until the run rests."""
 
 from __future__ import annotations
 

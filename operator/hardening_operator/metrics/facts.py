@@ -73,11 +73,11 @@ def facts_of_monitor_object(body: Mapping[str, Any]) -> MonitorFacts:
 
 
 def facts_of_local_run(run: HardeningRun, status: HardeningRunStatus) -> RunFacts:
-    """Return the facts of an embedded run, which has no GPUs set aside for it."""
+    """Return the facts of a local run, which has no GPUs set aside for it."""
     return RunFacts(
         namespace=run.metadata.namespace or "default",
         name=run.metadata.name,
-        uid=run.metadata.uid or "embedded",
+        uid=run.metadata.uid or "local",
         status=status.to_document(),
         model=shortened_model(run.spec.model.uri),
         approval=run.spec.promotion.approval,

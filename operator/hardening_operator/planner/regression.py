@@ -102,7 +102,9 @@ def _doubt(rules: Regression, evaluation: Evaluation, now: EvaluationFigures | N
         return Why("TooFewSamples", "not measured")
     most = evaluation.max_errored_fraction
     if not now.errored_fraction <= most:
-        return Why("JudgeUnwell", f"{now.errored_fraction:.4g} of the verdicts errored, at most {most:.4g} may be")
+        return Why(
+            "JudgeErrorRateHigh", f"{now.errored_fraction:.4g} of the verdicts errored, at most {most:.4g} may be"
+        )
     samples = min(now.harm_rate.samples if now.harm_rate else 0, samples_then)
     if samples < rules.min_samples:
         return Why("TooFewSamples", f"n {samples}, needs {rules.min_samples}")

@@ -113,7 +113,7 @@ def test_sets_that_are_not_compared_do_not_count() -> None:
 
 def test_a_judge_with_too_many_errors_can_tell_nothing() -> None:
     found = judged([sums(60, errored=100)], attested(sums(20)))
-    assert (found.verdict, found.reason) == ("Inconclusive", "JudgeUnwell")
+    assert (found.verdict, found.reason) == ("Inconclusive", "JudgeErrorRateHigh")
 
 
 def test_rates_of_two_judges_are_not_compared_but_pairs_judged_now_are() -> None:

@@ -86,7 +86,7 @@ class Cache:
         return list(self._indices.watchers.get(key, ()))
 
     def wrote(self, resource: ResourceView, version: str) -> None:
-        """Remember a resource as written, or read anew, over the resource version that was known."""
+        """Remember a resource as written, or read again, over the resource version that was known."""
         self._past.setdefault(resource.uid, set()).add(version)
         self._written[resource.uid] = resource
 
@@ -95,7 +95,7 @@ class Cache:
         self._applied.setdefault(key, {})[job.uid] = job
 
     def saw_job(self, key: Key, uid: str) -> None:
-        """Leave it to the index: a stream has told of this Job."""
+        """Leave it to the index: a stream has delivered this Job."""
         self._applied.get(key, {}).pop(uid, None)
 
     def forget(self, uid: str) -> None:
@@ -104,7 +104,7 @@ class Cache:
         self._past.pop(uid, None)
 
     def is_gone(self, uid: str) -> None:
-        """Hide an object that is not there although no stream has told so: it went while the stream was cut."""
+        """Hide an object that is gone although no stream has said so: it went while the stream was cut."""
         self._gone.add(uid)
 
     def running_pods(self) -> Iterator[tuple[Key, PodView]]:

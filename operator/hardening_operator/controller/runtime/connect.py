@@ -14,7 +14,7 @@ class NoClusterError(Exception):
 
 
 def in_pod(environ: Mapping[str, str]) -> bool:
-    """Tell whether this process runs in a pod; a kubeconfig named by the environment goes first."""
+    """Return whether this process runs in a pod; a kubeconfig named by the environment goes first."""
     return "KUBERNETES_SERVICE_HOST" in environ and not environ.get("KUBECONFIG")
 
 

@@ -1,4 +1,4 @@
-"""Events on a run or a monitor, for people: a fixed vocabulary, told once a change."""
+"""Events on a run or a monitor, for people: a fixed vocabulary, one event a change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class EventRecorder:
             log.warning("%s: event %s: %s", about.key, event.reason, error)
 
     async def _record(self, about: ResourceView, event: Event, now: datetime) -> None:
-        """Create the event, or count it once more when the same was told before."""
+        """Create the event, or count it once more when the same was written before."""
         name = event_name(about, event)
         time = timestamp(now)
         document = {

@@ -26,7 +26,7 @@ class Health:
     """How often there should be one."""
 
     def alive(self) -> tuple[bool, str]:
-        """Tell whether the process still gets on, and why not."""
+        """Return whether the process still gets on, and why not."""
         busy = self.oldest_work()
         if busy > STUCK_SECONDS:
             return False, f"a worker has been busy for {busy:.0f} s"
@@ -37,7 +37,7 @@ class Health:
         return True, "alive"
 
     def ready(self) -> tuple[bool, str]:
-        """Tell whether the process does its part; standing by is one."""
+        """Return whether the process does its part; standing by is one."""
         return self.role in ("standby", "leading"), self.role
 
 

@@ -1,4 +1,4 @@
-"""How kopf is told to watch: which objects, with which timeouts, and to write nothing by itself."""
+"""How kopf watches: which objects, with which timeouts, and to write nothing by itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hardening_operator.resources import MANAGED_BY_LABEL, MANAGER
 
 REQUEST_SECONDS, CONNECT_SECONDS = 30.0, 5.0
 WATCH_SECONDS = 600
-"""A watch is begun anew so often, from where it was."""
+"""A watch is reopened this often, from where it was."""
 CHUNK = 500
 """Objects in one answer to a list."""
 
 
 class Backoff(Iterable[float]):
-    """Delays before a call to the API server is repeated: growing, jittered, for ever. It may be away for long."""
+    """Delays before a call to the API server is repeated: growing, jittered, without end. It may be away for long."""
 
     def __iter__(self) -> Iterator[float]:
         """Yield the delays of one call, in seconds."""

@@ -2,7 +2,7 @@
 
 The holder renews its Lease every 2 s; after 7 s without success it stops, and when its Lease has not changed for 10 s
 another takes it over. How long is measured here, by one clock, never from the times in the Lease. One that ends in
-order gives its Lease back, and the next goes on at once.
+order gives its Lease back, and the next takes over at once.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class LeaderElection:
         return await self._api.replace({**found, "spec": {**spec, **held}})
 
     def _expired(self, found: dict[str, Any], spec: dict[str, Any]) -> bool:
-        """Tell whether another's Lease has stayed as it is for longer than it lasts."""
+        """Return whether another's Lease has stayed as it is for longer than it lasts."""
         if found["metadata"]["resourceVersion"] != self._version:
             self._version, self._unchanged_since = found["metadata"]["resourceVersion"], self._monotonic()
         lasts = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)

@@ -82,7 +82,7 @@ class Manager:
         self.cache = Cache()
 
     def wake(self, key: Key) -> None:
-        """Have a resource looked at; the first call tells that the indices are whole."""
+        """Have a resource looked at; the first call means that the indices are whole."""
         self._filled.set()
         self.queue.add(key)
 

@@ -1,4 +1,4 @@
-"""The operator's process: from the environment to a watch that ends when it is told to."""
+"""The operator's process: from the environment to a watch that ends when it is asked to."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SETTINGS = fields(OperatorSettings)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the operator and return its exit code: 0 when told to end, 1 when it lost its Lease, 64 for bad settings."""
+    """Run the operator and return its exit code: 0 when asked to end, 1 when it lost its Lease, 64 for bad settings."""
     _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
@@ -94,7 +94,7 @@ async def _lead_or_stand_by(
 
 
 async def operate(manager: Manager, client: ApiClient, stop: asyncio.Event) -> None:
-    """Watch and work until ``stop`` is set; a watch that breaks is begun anew."""
+    """Watch and work until ``stop`` is set; a watch that breaks is reopened."""
     manager.instruments.observe_leadership(True)
     manager.health.role = "starting"
     while not stop.is_set():
@@ -102,7 +102,7 @@ async def operate(manager: Manager, client: ApiClient, stop: asyncio.Event) -> N
             await wait_for_kinds(manager.api, stop)
             await watch(manager, client, stop)
         except Exception as error:
-            log.exception("the watch broke: begun anew in %.0f s", LOOK_AGAIN_SECONDS, exc_info=error)
+            log.exception("the watch broke: reopened in %.0f s", LOOK_AGAIN_SECONDS, exc_info=error)
             await _pause(stop)
     manager.health.role = "stopping"
 

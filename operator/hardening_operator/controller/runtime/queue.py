@@ -77,7 +77,7 @@ class WorkQueue:
         return max((now - since for since in self._active.values()), default=0.0)
 
     async def work(self, work: Work) -> None:
-        """Be a worker: give out keys to ``work`` one after the other, for ever."""
+        """Run one worker loop: pass keys to ``work``, one after the other, without end."""
         while True:
             await self.step(work)
 

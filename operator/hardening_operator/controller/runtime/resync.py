@@ -1,6 +1,6 @@
 """The safety net: every live run and every monitor is looked at now and then, and a little of what is known is checked.
 
-A watch stream that was cut for long is begun anew with a list, which does not tell what was deleted meanwhile. So some
+A watch stream that was cut for long is reopened with a list, which does not say what was deleted meanwhile. So some
 objects are asked for each time; one that is not there any more is hidden, and its run looked at.
 """
 
@@ -31,7 +31,7 @@ class Sweeper:
         """Kind, whose it is, name and uid."""
 
     async def run(self, seconds: float) -> None:
-        """Sweep every ``seconds``, for ever."""
+        """Sweep every ``seconds``, without end."""
         while True:
             self._health.last_sweep = asyncio.get_running_loop().time()
             await asyncio.sleep(seconds)

@@ -65,7 +65,7 @@ class JobView:
     """Completions: its shards, or the nodes of a training."""
     created: datetime
     started: datetime | None = None
-    """When it began, or went on after it was suspended."""
+    """When it began, or resumed after it was suspended."""
     ended: datetime | None = None
     complete: bool = False
     failed: tuple[str, str] | None = None
@@ -147,7 +147,7 @@ class PodView:
         return self.deleted is not None
 
     def alive(self, now: datetime) -> bool:
-        """Tell whether its processes may still run; on a lost node they are taken not to."""
+        """Return whether its processes may still run; on a lost node they are taken not to."""
         lost = self.deleted is not None and now - self.deleted > LOST_NODE_GRACE
         return self.phase not in ("Succeeded", "Failed") and not lost
 
