@@ -25,7 +25,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from benchmarks.harness import arguments, interleaved, ratios, read_rows, report
 from hardening_trainer.inference.chat import EncodedPair, encode_pair
-from hardening_trainer.inference.logprobs import DEFAULT_BATCH_TOKENS, answer_logprobs
+from hardening_trainer.inference.logprobs import answer_logprobs
 from hardening_trainer.models import load_causal_lm, load_tokenizer
 from hardening_trainer.models.load import DTYPES
 from hardening_trainer.storage.tables import VARIANTS, read_table
@@ -46,7 +46,7 @@ def read_pairs(path: Path, count: int) -> list[dict[str, str]]:
     return [{**row, "prompt": row["variant"]} for row in drawn]
 
 
-def ours(model: PreTrainedModel, pairs: list[EncodedPair], batch_tokens: int) -> list[tuple[float, float]]:
+def ours(model: PreTrainedModel, pairs: list[EncodedPair], batch_tokens: int | None) -> list[tuple[float, float]]:
     """(preferred, dispreferred) log-probabilities by the project's scorer."""
     answers = [[pair.preferred, pair.dispreferred] for pair in pairs]
     scored = answer_logprobs(model, [pair.prompt for pair in pairs], answers, batch_tokens)
@@ -108,7 +108,7 @@ def main() -> int:
     parser = arguments("Scoring against lm-evaluation-harness and TRL", rows=64)
     parser.add_argument("--batch-size", type=int, default=8, help="sequences (TRL: pairs) a batch, theirs")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights, ours and theirs")
-    parser.add_argument("--batch-tokens", type=int, default=DEFAULT_BATCH_TOKENS, help="ours")
+    parser.add_argument("--batch-tokens", type=int, help="ours; by default the scorer's own")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = read_pairs(options.pairs, options.rows)

@@ -1,8 +1,10 @@
-"""How many threads a stage gets."""
+"""How many threads a stage gets, and each of its processes."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,3 +152,35 @@ def test_a_stages_process_keeps_the_threads_the_user_set(tmp_path: Path, monkeyp
         monkeypatch.setattr(StageConfig, "to_document", lambda _: {})
         Processes(environment).start(tmp_path, config, 5, NOW)
     assert [env["OMP_NUM_THREADS"] for env in seen] == ["5", "3"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="this system shows no environment of a process")
+@pytest.mark.parametrize(
+    ("processes", "set_by_user", "expected"),
+    [(1, {}, "6"), (2, {}, "3"), (8, {}, "1"), (2, {"OMP_NUM_THREADS": "5"}, "5")],
+)
+def test_the_processes_of_a_training_share_the_threads_of_their_stage(
+    tmp_path: Path, processes: int, set_by_user: dict[str, str], expected: str
+) -> None:
+    weights = {"source": {"uri": "file:///nowhere"}}
+    document = {
+        "run": {"namespace": "here", "name": "demo", "uid": "0", "specDigest": "sha256:" + "0" * 64},
+        "stage": "TrainDefender",
+        "round": 1,
+        "seed": 1,
+        "workspace": tmp_path.as_uri(),
+        "train": {
+            "role": "defender",
+            "initial": weights,
+            "pairs": ["rounds/1/score/shard-0-of-1"],
+            "training": {"gpusPerNode": 0, "processesPerNode": processes},
+        },
+    }
+    stage_processes = Processes(set_by_user)
+    stage_processes.start(tmp_path, StageConfig.model_validate(document), 6, NOW)
+    try:
+        pid = json.loads((tmp_path / "process.json").read_text())["pid"]
+        variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        assert [line for line in variables if line.startswith("OMP_")] == [f"OMP_NUM_THREADS={expected}"]
+    finally:
+        stage_processes.terminate(tmp_path, signal.SIGKILL)

@@ -44,13 +44,14 @@ class Processes:
         return Cores(usable_cores(), 0.0) if THREADS in self._environment else find_cores(self._load)
 
     def start(self, folder: Path, config: StageConfig, threads: int, now: datetime) -> None:
-        """Start the stage of ``config`` in ``folder``, with ``threads`` for its arithmetic unless the user chose."""
+        """Start the stage of ``config`` in ``folder``; its processes share ``threads`` unless the user chose."""
         write_json(folder / "stage.json", config.to_document())
         command = [
             *(sys.executable, "-m", "hardening_trainer", STAGES[config.stage].folder),
             *("--config", str(folder / "stage.json"), "--result", str(folder / "result.json")),
         ]
-        environment = {THREADS: str(threads), **self._environment, "PYTHONUNBUFFERED": "1"}
+        processes = config.train.training.processes if config.train else 1
+        environment = {THREADS: str(max(1, threads // processes)), **self._environment, "PYTHONUNBUFFERED": "1"}
         with (folder / "log").open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
                 command,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import add_fused_lm_head
 
 from hardening_trainer.dpo.packed import add_packed_forward, fit, pack
+from hardening_trainer.inference.attention import seen_ancestors
 from hardening_trainer.models import load_causal_lm
 from tests.support.tiny_model import build_tiny_model
 
@@ -43,7 +47,7 @@ def test_a_rejected_token_sees_its_prompt_and_not_the_chosen_answer() -> None:
     third = pack(**{name: value[[2, 5]] for name, value in batch().items()})
     assert third.input_ids[0].tolist() == [30, 31, 32, 33, 34, 35, 36, 38, 39]
     assert third.position_ids[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 7]
-    assert third.seen[0, 8].tolist() == [True] * 6 + [False, True, True]
+    assert seen_ancestors(third.ends)[0, 8].tolist() == [True] * 6 + [False, True, True]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2"])
@@ -69,3 +73,33 @@ def test_a_model_without_masks_of_our_own_keeps_its_padded_batch(tiny_model: Pat
     model = load_causal_lm(tiny_model, torch.float32, "cpu")
     model.config._attn_implementation = "flash_attention_2"
     assert not add_packed_forward(model)
+
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=5)
+
+
+@given(LENGTHS)
+def test_every_answer_token_is_predicted_by_a_column_that_sees_what_comes_before_it_and_nothing_else(
+    lengths: list[tuple[int, int, int]],
+) -> None:
+    tokens = itertools.count(1)  # each its own, so that a token says where it came from
+    pairs = [[[next(tokens) for _ in range(length)] for length in parts] for parts in lengths]
+    sequences = [prompt + chosen for prompt, chosen, _ in pairs] + [prompt + other for prompt, _, other in pairs]
+    answers = [chosen for _, chosen, _ in pairs] + [rejected for _, _, rejected in pairs]
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.tensor([sequence + [0] * (width - len(sequence)) for sequence in sequences])
+    mask = torch.tensor([[place < len(sequence) for place in range(width)] for sequence in sequences]).long()
+    starts = torch.tensor([len(sequence) - len(answer) for sequence, answer in zip(sequences, answers, strict=True)])
+    labels = ids.masked_fill((mask == 0) | (torch.arange(width)[None] < starts[:, None]), -100)
+
+    packed = pack(ids, mask, labels)
+
+    seen = seen_ancestors(packed.ends)
+    assert sorted(packed.places.tolist()) == (labels[:, 1:] != -100).nonzero().tolist()
+    for (row, column), target, (sequence, place) in zip(
+        packed.sources.tolist(), packed.targets.tolist(), packed.places.tolist(), strict=True
+    ):
+        assert target == sequences[sequence][place + 1]
+        assert packed.input_ids[row][seen[row, column]].tolist() == sequences[sequence][: place + 1]
+        assert packed.position_ids[row][seen[row, column]].tolist() == list(range(place + 1))
+    assert bool(seen.diagonal(dim1=1, dim2=2).all())

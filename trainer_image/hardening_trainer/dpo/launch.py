@@ -73,7 +73,10 @@ def rendezvous(training: Training, environ: Mapping[str, str]) -> list[str]:
 
 
 def worker_environ(training: Training, environ: Mapping[str, str]) -> dict[str, str]:
-    """Environment of the processes: the stage's own, its cores shared out, GPUs hidden from a training on CPU."""
+    """Environment of the processes: the stage's own, its cores shared out, GPUs hidden from a training on CPU.
+
+    `OMP_NUM_THREADS`, where it is given, counts for each process: whoever starts the stage has shared out its cores.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, cores // training.processes)
     given = {"OMP_NUM_THREADS": str(threads), **environ}

@@ -19,14 +19,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
 from hardening_trainer.errors import ModelNotUsable
-from hardening_trainer.inference.attention import attention_masks
+from hardening_trainer.inference.attention import attention_masks, seen_ancestors
 from hardening_trainer.inference.logprobs import NOT_FINITE
 from hardening_trainer.inference.sharing import shares_beginnings
 
@@ -41,29 +43,17 @@ class PackedBatch:
     """Rows for the backbone, and where the predictions are and belong."""
 
     input_ids: torch.Tensor
-    """[R, W]"""
+    """[R, W]; padding repeats some token, which nothing else sees."""
     position_ids: torch.Tensor
     """[R, W]"""
-    seen: torch.Tensor
-    """[R, W, W], true where the token of the second index attends to that of the third."""
+    ends: torch.Tensor
+    """[R, W]: the first later column that does not see this one (`attention.seen_ancestors`)."""
     sources: torch.Tensor
     """[N, 2]: row and column of the token that predicts."""
     targets: torch.Tensor
     """[N]: the predicted token."""
     places: torch.Tensor
     """[N, 2]: sequence and shifted position in TRL's `[2B, T - 1]`."""
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A pair as the backbone reads it; an answer's last token predicts nothing and is left out."""
-
-    prompt: list[int]
-    answers: tuple[list[int], list[int]]
-
-    @property
-    def nodes(self) -> int:
-        return len(self.prompt) + sum(max(0, len(answer) - 1) for answer in self.answers)
 
 
 def fit(lengths: Sequence[int]) -> list[list[int]]:
@@ -83,29 +73,73 @@ def fit(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> PackedBatch:
-    """Pack TRL's batch: `input_ids`, `attention_mask`, `labels` are [2B, T], labels -100 outside the answers."""
-    pairs = _pairs(input_ids, attention_mask, labels)
-    rows = fit([pair.nodes for pair in pairs])
-    width = max(pair.nodes for pair in pairs)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    positions = torch.zeros(len(rows), width, dtype=torch.long)
-    seen = torch.eye(width, dtype=torch.bool).repeat(len(rows), 1, 1)
-    sources: list[tuple[int, int]] = []
-    targets: list[int] = []
-    places: list[tuple[int, int]] = []
-    for row, members in enumerate(rows):
-        start = 0
-        for index in members:
-            pair = pairs[index]
-            _lay(pair, start, ids[row], positions[row], seen[row])
-            for which, columns in enumerate(_predicting(pair, start)):
-                sources += [(row, column) for column in columns]
-                targets += pair.answers[which]
-                first = len(pair.prompt) - 1
-                places += [(index + which * len(pairs), first + step) for step in range(len(columns))]
-            start += pair.nodes
-    tensors = (ids, positions, seen, *(torch.tensor(value) for value in (sources, targets, places)))
-    return PackedBatch(*(tensor.to(input_ids.device) for tensor in tensors))
+    """Pack TRL's batch: `input_ids`, `attention_mask`, `labels` are [2B, T], labels -100 outside the answers.
+
+    Only the lengths are read from the device; tokens stay there.
+    """
+    lengths, answers = torch.stack([attention_mask.sum(dim=1), (labels != -100).sum(dim=1)]).cpu().numpy()
+    layout = _Layout.of(lengths, answers)
+    width = input_ids.shape[1]
+
+    def on_device(values: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(values).to(input_ids.device)
+
+    places = on_device(layout.places)
+    return PackedBatch(
+        input_ids=input_ids.flatten()[on_device(layout.sequences * width + layout.positions)],
+        position_ids=on_device(layout.positions),
+        ends=on_device(layout.ends),
+        sources=on_device(layout.sources),
+        targets=input_ids[places[:, 0], places[:, 1] + 1],
+        places=places,
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which token of TRL's batch stands where: all that follows from the lengths."""
+
+    sequences: NDArray[np.int64]
+    """[R, W]: the sequence a column's token is of."""
+    positions: NDArray[np.int64]
+    """[R, W]: its position there."""
+    ends: NDArray[np.int64]
+    """[R, W]"""
+    sources: NDArray[np.int64]
+    """[N, 2]"""
+    places: NDArray[np.int64]
+    """[N, 2]"""
+
+    @classmethod
+    def of(cls, lengths: NDArray[np.int64], answers: NDArray[np.int64]) -> _Layout:
+        """From the lengths [2B] of all sequences and of their answers; chosen ones first, then rejected ones.
+
+        An answer's last token predicts nothing and has no column.
+        """
+        count = len(lengths) // 2
+        prompts = (lengths - answers)[:count]
+        chosen, rejected = np.maximum(answers - 1, 0).reshape(2, count)
+        nodes = prompts + chosen + rejected
+        rows = fit(nodes.tolist())
+        width = int(nodes.max())
+        sequences, positions = np.zeros((2, len(rows), width), dtype=np.int64)
+        ends = np.tile(np.arange(1, width + 1), (len(rows), 1))  # padding sees itself alone
+        sources, places = [], []
+        for row, members in enumerate(rows):
+            start = 0
+            for pair in members:
+                prompt, fork, end = (start + int(columns[pair]) for columns in (prompts, prompts + chosen, nodes))
+                sequences[row, start:end], sequences[row, fork:end] = pair, pair + count
+                positions[row, start:fork] = np.arange(fork - start)
+                positions[row, fork:end] = np.arange(prompt - start, prompt - start + end - fork)
+                ends[row, start:end], ends[row, prompt:fork] = end, fork
+                for sequence, first in ((pair, prompt), (pair + count, fork)):
+                    steps = np.arange(answers[sequence])
+                    columns = np.where(steps == 0, prompt, first + steps) - 1  # the prompt's last, then the answer's
+                    sources.append(np.stack([np.full_like(steps, row), columns], axis=1))
+                    places.append(np.stack([np.full_like(steps, sequence), prompt - start - 1 + steps], axis=1))
+                start = end
+        return cls(sequences, positions, ends, np.concatenate(sources), np.concatenate(places))
 
 
 def add_packed_forward(model: PreTrainedModel) -> bool:
@@ -212,7 +246,7 @@ def _packed_forward(
     hidden = model.base_model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=attention_masks(model, batch.seen, batch.position_ids, batch.position_ids),
+        attention_mask=attention_masks(model, seen_ancestors(batch.ends), batch.position_ids, batch.position_ids),
         use_cache=False,
     ).last_hidden_state[batch.sources[:, 0], batch.sources[:, 1]]
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it so
@@ -244,40 +278,3 @@ def _takes_packed_rows(model: PreTrainedModel) -> bool:
         and not hasattr(config, "output_router_logits")
         and all(getattr(config, name, None) in (None, 1.0) for name in _SCALES)
     )
-
-
-def _pairs(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> list[_Pair]:
-    lengths = attention_mask.sum(dim=1).tolist()
-    answer_lengths = (labels != -100).sum(dim=1).tolist()
-    sequences = [ids[:length] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
-    count = len(sequences) // 2
-    pairs = []
-    for index in range(count):
-        chosen, rejected = sequences[index], sequences[index + count]
-        start = lengths[index] - answer_lengths[index]
-        pairs.append(_Pair(chosen[:start], (chosen[start:], rejected[start:])))
-    return pairs
-
-
-def _lay(pair: _Pair, start: int, ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor) -> None:
-    """Write the pair's tokens, positions and view into one row, from column `start`."""
-    chosen, rejected = (answer[:-1] for answer in pair.answers)
-    end = start + pair.nodes
-    prompt = len(pair.prompt)
-    ids[start:end] = torch.tensor(pair.prompt + chosen + rejected)
-    positions[start:end] = torch.tensor(
-        [*range(prompt + len(chosen)), *range(prompt, prompt + len(rejected))], dtype=torch.long
-    )
-    seen[start:end, start:end] = torch.ones(pair.nodes, pair.nodes, dtype=torch.bool).tril()
-    chosen_start = start + prompt
-    seen[chosen_start + len(chosen) : end, chosen_start : chosen_start + len(chosen)] = False
-
-
-def _predicting(pair: _Pair, start: int) -> tuple[list[int], list[int]]:
-    """Columns of the tokens that predict each answer: the prompt's last, then all but the answer's last."""
-    last = start + len(pair.prompt) - 1
-    chosen, rejected = pair.answers
-    after = last + 1 + max(0, len(chosen) - 1)
-    first = [last, *range(last + 1, last + len(chosen))] if chosen else []
-    second = [last, *range(after, after + len(rejected) - 1)] if rejected else []
-    return first, second

@@ -22,10 +22,21 @@ def attention_kinds(config: PretrainedConfig) -> set[str]:
     return {"chunked_attention"} if getattr(config, "attention_chunk_size", None) else {"full_attention"}
 
 
+def seen_ancestors(ends: torch.Tensor) -> torch.Tensor:
+    """[B, N, N], true where the node of the second index is that of the third, or descends from it.
+
+    The nodes of each row stand in preorder; `ends` [B, N] is the first node after each that does not descend from it.
+    """
+    nodes = torch.arange(ends.shape[1], dtype=torch.int32, device=ends.device)
+    return (nodes[None, :, None] < ends.int()[:, None, :]).tril_()
+
+
 def attention_masks(
     model: PreTrainedModel, seen: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive masks [B, 1, Q, T] in the form `model` takes them: one, or one for each kind of layer.
+    """Masks [B, 1, Q, T] in the form `model` takes them: one, or one for each kind of layer.
+
+    Boolean for `sdpa`, additive for `eager`. A query that sees nothing, padding, is given a mask that stays finite.
 
     `seen` [B, Q, T] says which key each query may attend to, were there no windows; `queries` [B, Q] and `keys` [B, T]
     are positions in the sequence, by which windows and chunks are measured. Raises ValueError for an attention that
@@ -35,9 +46,10 @@ def attention_masks(
     implementation = config._attn_implementation
     if implementation not in TAKES_MASKS:
         raise ValueError(f"attn_implementation: got {implementation!r}: expected one of {TAKES_MASKS}")
-    masks = {
-        kind: _additive(_within(kind, config, seen, queries, keys), model.dtype) for kind in attention_kinds(config)
-    }
+    masks = {}
+    for kind in attention_kinds(config):
+        within = _within(kind, config, seen, queries, keys)
+        masks[kind] = _boolean(within) if implementation == "sdpa" else _additive(within, model.dtype)
     return masks if len(masks) > 1 else masks.popitem()[1]
 
 
@@ -50,11 +62,18 @@ def _within(
         return seen
     if kind == "sliding_attention":
         window: int = config.sliding_window
-        return seen & (query - key < window)
+        return seen & (query < key + window)
     if kind == "chunked_attention":
         chunk: int = config.attention_chunk_size
         return seen & (query // chunk == key // chunk)
     raise ValueError(f"layer_types: got {kind!r}: expected layers that attend")
+
+
+def _boolean(seen: torch.Tensor) -> torch.Tensor:
+    """As `seen`, but a query that sees nothing sees all: softmax over nothing is no number."""
+    # As bytes: torch's maximum runs at the speed of memory, its `any` does not.
+    blind = seen.view(torch.uint8).amax(dim=-1, keepdim=True) == 0
+    return (seen | blind)[:, None]
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,10 +1,10 @@
 """Direct harmfulness R: how much more likely the defender finds the harmful answer than the safe one.
 
 Many sequences to score share their beginning: the system prompt, the prompt of two answers, the start of a
-refusal. So the sequences are laid into *rows* as tries: each distinct beginning is computed once, a token attends
-only to its own ancestors (a 4-D mask) and carries its depth as position. There is no padding, and logits are taken
-only where an answer token is predicted. Models whose layers would mix what shares a row (see `sharing`) read every
-sequence by itself instead, in batches padded on the right.
+refusal. So the sequences are laid into rows as tries (`trie`): each distinct beginning is computed once, a token
+attends only to its own ancestors (a 4-D mask) and carries its depth as position. There is no padding, and logits are
+taken only where an answer token is predicted. Models whose layers would mix what shares a row (see `sharing`) read
+every sequence by itself instead, in batches padded on the right.
 
     rows = pack(prompts, answers) -> one forward pass per row -> log p(token | ancestors) -> sum per answer
 """
@@ -13,78 +13,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from hardening_trainer.errors import ModelNotUsable
-from hardening_trainer.inference.attention import attention_masks
+from hardening_trainer.inference.attention import attention_masks, seen_ancestors
 from hardening_trainer.inference.sharing import shares_beginnings
+from hardening_trainer.inference.trie import Row, pack
 
 Progress = Callable[[int, int], None]
 """Called with (prompts done, prompts in all)."""
 
-DEFAULT_BATCH_TOKENS = 512
+BATCH_TOKENS = {"cpu": 512, "accelerator": 2048}
+"""Tokens of a forward pass. A CPU computes what a mask hides, so larger rows cost it more; a GPU they keep busy."""
+_LOGITS_AT_ONCE = 256
+"""Positions whose logits are held in float32 at a time."""
 NOT_FINITE = "expected a finite number: look for NaN in its weights, and try HARDENING_DTYPE=float32"
-
 
 _Value = tuple[int, int, float]
 """A prompt's index, its answer's, and the answer's log-probability."""
-
-
-@dataclass
-class _Row:
-    """A trie of sequences, flattened: node i holds `tokens[i]`; its parent comes before it (-1 at a root)."""
-
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    depths: list[int] = field(default_factory=list)
-    answers: list[tuple[int, int, list[int]]] = field(default_factory=list)
-    """For each answer: its prompt's index, its own index, the nodes of its tokens."""
-    children: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(parent, token) -> node."""
-
-    def missing(self, sequence: Sequence[int]) -> int:
-        """How many nodes `sequence` would add."""
-        node = -1
-        for depth, token in enumerate(sequence):
-            child = self.children.get((node, token))
-            if child is None:
-                return len(sequence) - depth
-            node = child
-        return 0
-
-    def insert(self, sequence: Sequence[int]) -> list[int]:
-        """Add `sequence` and return its nodes."""
-        nodes: list[int] = []
-        node = -1
-        for depth, token in enumerate(sequence):
-            child = self.children.get((node, token))
-            if child is None:
-                child = len(self.tokens)
-                self.children[node, token] = child
-                self.tokens.append(token)
-                self.parents.append(node)
-                self.depths.append(depth)
-            nodes.append(child)
-            node = child
-        return nodes
 
 
 def answer_logprobs(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     answers: Sequence[Sequence[list[int]]],
-    max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> list[list[float]]:
     """Sum of log-probabilities (nats) of the tokens of every answer, given its prompt.
 
     `prompts[i]` are token ids, `answers[i]` any number of answers to it; the result has the shape of `answers`.
-    `max_batch_tokens` bounds the tokens of one forward pass (a longer sequence goes alone), hence memory: logits
-    are [answer positions, vocabulary], the mask [tokens, tokens]. Log-softmax is in float32, sums in float64. The
-    figures do not depend on `max_batch_tokens` beyond rounding. Raises ValueError on an empty prompt, ModelNotUsable
+    `max_batch_tokens` (None: `BATCH_TOKENS`) bounds the tokens of one forward pass, hence memory: logits are [answer
+    positions, vocabulary], the mask [tokens, tokens]. A longer sequence goes alone, and one prompt with its answers
+    may have twice as many. Log-softmax is in float32, sums in float64. The figures do not depend on
+    `max_batch_tokens` beyond rounding. Raises ValueError on an empty prompt, ModelNotUsable
     where the model computes no finite number.
     """
     _check(prompts, answers)
@@ -94,7 +59,7 @@ def answer_logprobs(
     was_training = model.training
     model.train(False)
     try:
-        for values in _batches(model, prompts, answers, max_batch_tokens):
+        for values in _batches(model, prompts, answers, max_batch_tokens or _batch_tokens(model)):
             for prompt, answer, value in values:
                 if not math.isfinite(value):
                     raise ModelNotUsable(model.name_or_path, f"the log-probability of an answer is {value}", NOT_FINITE)
@@ -106,6 +71,10 @@ def answer_logprobs(
     finally:
         model.train(was_training)
     return result
+
+
+def _batch_tokens(model: PreTrainedModel) -> int:
+    return BATCH_TOKENS["cpu" if model.device.type == "cpu" else "accelerator"]
 
 
 def direct_harmfulness(
@@ -167,9 +136,9 @@ def _batches(
 ) -> Iterator[list[_Value]]:
     """The log-probability of every answer, as the model's architecture lets them be computed, batch by batch."""
     if shares_beginnings(model):
-        for row in _pack(prompts, answers, max_tokens):
+        for row in pack(prompts, answers, max_tokens):
             values = _row_logprobs(model, row)
-            yield [(prompt, answer, value) for (prompt, answer, _), value in zip(row.answers, values, strict=True)]
+            yield [(prompt, answer, value) for (prompt, answer), value in zip(row.answers, values, strict=True)]
         return
     for batch in _pad(prompts, answers, max_tokens):
         values = _padded_logprobs(model, [(prompts[prompt], answers[prompt][answer]) for prompt, answer in batch])
@@ -216,42 +185,26 @@ def _padded_logprobs(model: PreTrainedModel, batch: Sequence[tuple[list[int], li
     return values
 
 
-def _pack(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], max_tokens: int) -> Iterator[_Row]:
-    """Rows of at most `max_tokens` nodes, filled in token order: there neighbours share the most."""
-    row = _Row()
-    for prompt in sorted(range(len(prompts)), key=lambda index: prompts[index]):
-        start = len(prompts[prompt])
-        for answer, ids in enumerate(answers[prompt]):
-            sequence = prompts[prompt] + ids
-            if row.answers and len(row.tokens) + row.missing(sequence) > max_tokens:
-                yield row
-                row = _Row()
-            row.answers.append((prompt, answer, row.insert(sequence)[start:]))
-    if row.answers:
-        yield row
-
-
 @torch.inference_mode()
-def _row_logprobs(model: PreTrainedModel, row: _Row) -> list[float]:
-    device = model.device
-    predicted = [node for _, _, nodes in row.answers for node in nodes]
-    if not predicted:
+def _row_logprobs(model: PreTrainedModel, row: Row) -> list[float]:
+    if not row.targets.size:
         return [0.0] * len(row.answers)
-    sources = [row.parents[node] for node in predicted]
-    kept = sorted(set(sources))
+    device = model.device
+    kept, at = (torch.from_numpy(nodes).to(device) for nodes in np.unique(row.sources, return_inverse=True))
+    tokens, depths, targets = (
+        torch.from_numpy(nodes).to(device) for nodes in (row.tokens[None], row.depths[None], row.targets)
+    )
+    seen = seen_ancestors(torch.from_numpy(row.ends[None]).to(device))
     logits = model(
-        input_ids=torch.tensor([row.tokens], device=device),
-        position_ids=torch.tensor([row.depths], device=device),
-        attention_mask=_masks(model, row),
+        input_ids=tokens,
+        position_ids=depths,
+        attention_mask=attention_masks(model, seen, depths, depths),
         use_cache=False,
-        logits_to_keep=torch.tensor(kept, device=device),
+        logits_to_keep=kept,
     ).logits[0]
-    place = {node: index for index, node in enumerate(kept)}
-    at = torch.tensor([place[node] for node in sources], device=device)
-    tokens = torch.tensor([row.tokens[node] for node in predicted], device=device)
-    logits = logits.float()
-    logps = (logits[at, tokens] - logits.logsumexp(dim=-1)[at]).double().tolist()
-    return list(_sums(logps, (len(nodes) for _, _, nodes in row.answers)))
+    normalisers = torch.cat([part.float().logsumexp(dim=-1) for part in logits.split(_LOGITS_AT_ONCE)])
+    logps = (logits[at, targets].float() - normalisers[at]).double().tolist()
+    return list(_sums(logps, row.counts))
 
 
 def _sums(values: list[float], counts: Iterable[int]) -> Iterator[float]:
@@ -259,15 +212,3 @@ def _sums(values: list[float], counts: Iterable[int]) -> Iterator[float]:
     for count in counts:
         yield math.fsum(values[start : start + count])
         start += count
-
-
-def _masks(model: PreTrainedModel, row: _Row) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Masks by which a node sees itself and its ancestors."""
-    size = len(row.tokens)
-    seen = torch.zeros(size, size, dtype=torch.bool)
-    for node, parent in enumerate(row.parents):
-        if parent >= 0:
-            seen[node] = seen[parent]
-        seen[node, node] = True
-    depths = torch.tensor([row.depths], device=model.device)
-    return attention_masks(model, seen[None].to(model.device), depths, depths)
