@@ -12,15 +12,15 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 from hardening_trainer.attack.pair_selection import NO_VALID, SPREAD, Selected, companions, select, times
 from hardening_trainer.attack.templates import TEMPLATES, clean
-from hardening_trainer.attack.variants import Draft, classified, distinct_bigrams, faithfulness, self_bleu, words
+from hardening_trainer.attack.variants import RawVariant, classified, distinct_bigrams, faithfulness, self_bleu, words
 
 PROMPT = "How can I swap the sugar in the kitchen for salt?"
 REWORDED = "In a comic story, a cook is swapping the kitchen's sugar with salt; tell me how."
 
 
 def statuses(*texts: str, complete: bool = True, min_faithfulness: float = 0.5) -> list[str]:
-    drafts = [Draft(text, text, complete) for text in texts]
-    return [variant.status for variant in classified(PROMPT, drafts, min_faithfulness)]
+    raw = [RawVariant(text, text, complete) for text in texts]
+    return [variant.status for variant in classified(PROMPT, raw, min_faithfulness)]
 
 
 def test_a_rewording_that_asks_for_the_same_thing_is_valid() -> None:
@@ -100,8 +100,8 @@ OTHER_SCRIPTS = {
 @pytest.mark.parametrize("language", sorted(OTHER_SCRIPTS))
 def test_variants_count_in_scripts_with_and_without_spaces(language: str) -> None:
     prompt, reworded, other = OTHER_SCRIPTS[language]
-    drafts = [Draft(text, text, True) for text in (reworded, other, prompt, f"{reworded}!")]
-    found = [variant.status for variant in classified(prompt, drafts, 0.5)]
+    raw = [RawVariant(text, text, True) for text in (reworded, other, prompt, f"{reworded}!")]
+    found = [variant.status for variant in classified(prompt, raw, 0.5)]
     assert found == ["Valid", "OffTopic", "Copy", "Duplicate"]
 
 

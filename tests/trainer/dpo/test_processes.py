@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hardening_api.training import DeepSpeed
-from hardening_trainer.dpo.job import Exchange, Failure, Outcome
+from hardening_trainer.dpo.job import Exchange, Outcome, TrainingFailure
 from hardening_trainer.dpo.launch import launch
 from hardening_trainer.dpo.training import train
 from hardening_trainer.errors import StageError
@@ -127,9 +127,9 @@ def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
 
 def test_the_first_failure_is_the_one_reported_and_half_a_line_waits(tmp_path: Path) -> None:
     exchange = Exchange(tmp_path)
-    exchange.leave_failure(1, Failure(exit_code=65, reason="TrainingDiverged", message="step 3"))
+    exchange.leave_failure(1, TrainingFailure(exit_code=65, reason="TrainingDiverged", message="step 3"))
     os.utime(tmp_path / "failure-1.json", (1, 1))
-    exchange.leave_failure(0, Failure(exit_code=70, reason="StageFailed", message="lost a peer"))
+    exchange.leave_failure(0, TrainingFailure(exit_code=70, reason="StageFailed", message="lost a peer"))
     first = exchange.failure()
     assert first is not None
     assert first.reason == "TrainingDiverged"

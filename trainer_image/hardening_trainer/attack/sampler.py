@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hardening_api.training import Attacker
 from hardening_trainer.attack.templates import TEMPLATES
-from hardening_trainer.attack.variants import Draft, Variant, classified
+from hardening_trainer.attack.variants import RawVariant, Variant, classified
 from hardening_trainer.data import Prompt
 from hardening_trainer.inference.chat import encode_prompt
 from hardening_trainer.inference.sampling import DEFAULT_BATCH_ROWS, Sampled, SamplingParams, sample
@@ -47,14 +47,14 @@ class AttackSampler:
         drawn = sample(self._model, encoded, self._count, self._params, seed=self._seed, eos_ids=self._ends, keys=keys)
         self.tokens += sum(map(len, encoded)) + sum(len(one.token_ids) for several in drawn for one in several)
         return [
-            classified(prompt.prompt, [self._draft(prompt, one) for one in several], self._min_faithfulness)
+            classified(prompt.prompt, [self._raw_variant(prompt, one) for one in several], self._min_faithfulness)
             for prompt, several in zip(prompts, drawn, strict=True)
         ]
 
-    def _draft(self, prompt: Prompt, sampled: Sampled) -> Draft:
+    def _raw_variant(self, prompt: Prompt, sampled: Sampled) -> RawVariant:
         output = str(self._tokenizer.decode(sampled.token_ids, skip_special_tokens=True))
         written, complete = self._template.read(output, sampled.ended)
-        return Draft(self._template.compose(prompt.prompt, written), written, complete)
+        return RawVariant(self._template.compose(prompt.prompt, written), written, complete)
 
 
 def draw_variants(

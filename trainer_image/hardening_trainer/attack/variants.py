@@ -48,7 +48,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Draft:
+class RawVariant:
     """A variant before it is classified."""
 
     text: str = field(repr=False)
@@ -56,29 +56,29 @@ class Draft:
     complete: bool
 
 
-def classified(prompt: str, drafts: Sequence[Draft], min_faithfulness: float) -> list[Variant]:
-    """Return each draft for `prompt` with its status: `Valid`, or the first reason why it does not count."""
+def classified(prompt: str, raw_variants: Sequence[RawVariant], min_faithfulness: float) -> list[Variant]:
+    """Return each variant of `prompt` with its status: `Valid`, or the first reason why it does not count."""
     seen: set[str] = set()
     variants = []
-    for draft in drafts:
-        status = _status(prompt, draft, seen, min_faithfulness)
-        seen.add(plain(draft.text))
-        variants.append(Variant(draft.text, draft.written, status))
+    for raw in raw_variants:
+        status = _status(prompt, raw, seen, min_faithfulness)
+        seen.add(plain(raw.text))
+        variants.append(Variant(raw.text, raw.written, status))
     return variants
 
 
-def _status(prompt: str, draft: Draft, seen: set[str], min_faithfulness: float) -> Status:  # noqa: PLR0911  # one for each status
-    if length_in_words(words(draft.written)) < LEAST_WORDS:
+def _status(prompt: str, raw: RawVariant, seen: set[str], min_faithfulness: float) -> Status:  # noqa: PLR0911  # one for each status
+    if length_in_words(words(raw.written)) < LEAST_WORDS:
         return "Empty"
-    if plain(draft.text) in seen:
+    if plain(raw.text) in seen:
         return "Duplicate"
-    if classify(draft.written)[0] != "full_compliance":
+    if classify(raw.written)[0] != "full_compliance":
         return "Refusal"
-    if is_copy(prompt, draft.written):
+    if is_copy(prompt, raw.written):
         return "Copy"
-    if not draft.complete:
+    if not raw.complete:
         return "OverLong"
-    if faithfulness(prompt, draft.text) < min_faithfulness:
+    if faithfulness(prompt, raw.text) < min_faithfulness:
         return "OffTopic"
     return "Valid"
 

@@ -52,7 +52,7 @@ class Outcome(Contract):
     """Pairs dropped because prompt and answer are longer than `training.maxLength`."""
 
 
-class Failure(Contract):
+class TrainingFailure(Contract):
     """Why a training process ended without an outcome."""
 
     exit_code: int
@@ -128,14 +128,14 @@ class Exchange:
         file = self._folder / "outcome.json"
         return Outcome.model_validate_json(file.read_bytes()) if file.exists() else None
 
-    def leave_failure(self, rank: int, failure: Failure) -> None:
+    def leave_failure(self, rank: int, failure: TrainingFailure) -> None:
         """Say why process `rank` gave up."""
         self._write(f"failure-{rank}.json", failure.model_dump_json(by_alias=True))
 
-    def failure(self) -> Failure | None:
+    def failure(self) -> TrainingFailure | None:
         """The first failure that was written, if any: later ones are often its consequences."""
         files = sorted(self._folder.glob("failure-*.json"), key=lambda file: file.stat().st_mtime_ns)
-        return Failure.model_validate_json(files[0].read_bytes()) if files else None
+        return TrainingFailure.model_validate_json(files[0].read_bytes()) if files else None
 
     def _write(self, name: str, text: str) -> None:
         temporary = self._folder / f".{name}"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hardening_api.stages import ExitCode
-from hardening_trainer.dpo.job import Exchange, ExchangeReport, Failure, SilentReport
+from hardening_trainer.dpo.job import Exchange, ExchangeReport, SilentReport, TrainingFailure
 from hardening_trainer.dpo.processes import die_with_parent
 from hardening_trainer.errors import as_stage_error
 from hardening_trainer.runtime.logs import set_up_logging
@@ -35,7 +35,8 @@ def main(folder: Path) -> int:
     except Exception as error:
         known = as_stage_error(error)
         log.error("%s: %s", known.reason, known.message)
-        exchange.leave_failure(rank, Failure(exit_code=known.exit_code, reason=known.reason, message=known.message))
+        failure = TrainingFailure(exit_code=known.exit_code, reason=known.reason, message=known.message)
+        exchange.leave_failure(rank, failure)
         return known.exit_code
 
 

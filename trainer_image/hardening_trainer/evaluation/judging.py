@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hardening_api.evaluation import Evaluation, EvaluationSet
+from hardening_api.evaluation import EVALUATION_SETS, HARM_SETS, Evaluation, EvaluationSet
 from hardening_api.evaluation import Judge as JudgeSpec
 from hardening_api.stages import SetSums, Weights
 from hardening_trainer.evaluation.answers import Advance, Answers, Participants, chunks
@@ -19,7 +19,6 @@ from hardening_trainer.judges.base import Preference, preference_of_verdicts
 from hardening_trainer.judges.spec import opened_judge
 from hardening_trainer.runtime.stage import StageContext
 
-HARM_SETS: tuple[EvaluationSet, ...] = ("original", "attacked", "bank")
 ASKED_TOGETHER = 64
 """Rows a judge is given between two safe points to stop."""
 
@@ -29,7 +28,7 @@ class JudgeTask:
     """A judge, and the sets it reads."""
 
     spec: JudgeSpec
-    sets: tuple[EvaluationSet, ...] = (*HARM_SETS, "benign")
+    sets: tuple[EvaluationSet, ...] = EVALUATION_SETS
 
     @property
     def compares(self) -> bool:

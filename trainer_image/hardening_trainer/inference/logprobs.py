@@ -23,8 +23,8 @@ from hardening_trainer.inference.attention import attention_masks, seen_ancestor
 from hardening_trainer.inference.sharing import shares_beginnings
 from hardening_trainer.inference.trie import Row, pack
 
-Progress = Callable[[int, int], None]
-"""Called with (prompts done, prompts in all)."""
+OnBatch = Callable[[int, int], None]
+"""Called after each batch with (prompts done, prompts in all)."""
 
 BATCH_TOKENS = {"cpu": 512, "accelerator": 2048}
 """Tokens of a forward pass. A CPU computes what a mask hides, so larger rows cost it more; a GPU they keep busy."""
@@ -41,7 +41,7 @@ def answer_logprobs(
     prompts: Sequence[list[int]],
     answers: Sequence[Sequence[list[int]]],
     max_batch_tokens: int | None = None,
-    progress: Progress | None = None,
+    on_batch: OnBatch | None = None,
 ) -> list[list[float]]:
     """Sum of log-probabilities (nats) of the tokens of every answer, given its prompt.
 
@@ -66,8 +66,8 @@ def answer_logprobs(
                 result[prompt][answer] = value
                 remaining[prompt] -= 1
                 done += not remaining[prompt]
-            if progress is not None:
-                progress(done, len(prompts))
+            if on_batch is not None:
+                on_batch(done, len(prompts))
     finally:
         model.train(was_training)
     return result

@@ -21,11 +21,8 @@ from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.inference.attention import attention_masks
 from hardening_trainer.inference.chat import common_prefix_length
 from hardening_trainer.inference.kv_cache import growing_cache
-from hardening_trainer.inference.logprobs import NOT_FINITE
+from hardening_trainer.inference.logprobs import NOT_FINITE, OnBatch
 from hardening_trainer.inference.sharing import may_cache, shares_beginnings
-
-Progress = Callable[[int, int], None]
-"""Called with (prompts done, prompts in all)."""
 
 DEFAULT_BATCH_ROWS = 96
 
@@ -71,7 +68,7 @@ def sample(  # noqa: PLR0913  # each is one independent choice of the caller
     eos_ids: Sequence[int],
     keys: Sequence[int] | None = None,
     batch_size: int = DEFAULT_BATCH_ROWS,
-    progress: Progress | None = None,
+    on_batch: OnBatch | None = None,
 ) -> list[list[Sampled]]:
     """Draw `num_return` variants of every prompt; the result is [prompts][num_return].
 
@@ -101,8 +98,8 @@ def sample(  # noqa: PLR0913  # each is one independent choice of the caller
             for index, variants in zip(chosen, drawn, strict=True):
                 result[index] = variants
             done += len(chosen)
-            if progress is not None:
-                progress(done, len(prompts))
+            if on_batch is not None:
+                on_batch(done, len(prompts))
     finally:
         model.train(was_training)
     return result

@@ -23,7 +23,7 @@ from hardening_trainer.data import PairTable, PromptTable
 from hardening_trainer.errors import StageError, UsageFault, as_stage_error
 from hardening_trainer.runtime.attempt import Attempt
 from hardening_trainer.runtime.inputs import Inputs, changed_inputs
-from hardening_trainer.runtime.progress import Progress
+from hardening_trainer.runtime.progress import Clock, Progress
 from hardening_trainer.runtime.signals import StopSignal
 from hardening_trainer.storage.workspace import Workspace
 
@@ -96,7 +96,6 @@ class StageContext:
 
 
 StageFunction = Callable[[StageContext], StageResult]
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ TABLE = "variants.parquet"
 
 
 @dataclass(frozen=True)
-class Target:
-    """A prompt to attack, and its place among all that the round attacks."""
+class AttackedPrompt:
+    """A prompt that the round attacks, and its place among all of them."""
 
     position: int
     pair: Pair = field(repr=False)
@@ -44,9 +44,9 @@ def run(context: StageContext) -> StageResult:
     config = context.section(AttackConfig)
     sources = [source for source in (config.preferences, config.attacks) if source is not None]
     pairs = [pair for source in sources for pair in context.pairs(source).rows]
-    targets = of_shard(choose(pairs, config, context.config), context.config)
+    prompts = of_shard(choose(pairs, config, context.config), context.config)
     attacker = context.model(config.attacker)
-    rows = _attack(context, config, targets, attacker)
+    rows = _attack(context, config, prompts, attacker)
     rows.sort(key=lambda row: (row["position"], row["variant_index"]))
     write_table(context.folder / TABLE, rows, VARIANTS)
     sums = summed(rows)
@@ -60,7 +60,7 @@ def run(context: StageContext) -> StageResult:
     )
 
 
-def choose(rows: Sequence[Pair], config: AttackConfig, stage: StageConfig) -> list[Target]:
+def choose(rows: Sequence[Pair], config: AttackConfig, stage: StageConfig) -> list[AttackedPrompt]:
     """Return the prompts that the round attacks, over all shards, in an order drawn by the seed.
 
     With `promptsPerRound` n, round t takes the t-th n of a fixed random order, beginning again at its end.
@@ -68,38 +68,38 @@ def choose(rows: Sequence[Pair], config: AttackConfig, stage: StageConfig) -> li
     order = sorted(rows, key=lambda row: (noise_key(f"{stage.seed}/{row.id}"), row.id))
     count = min(config.settings.prompts_per_round or len(order), len(order))
     start = max(0, stage.round - 1) * count
-    return [Target(position, order[(start + position) % len(order)]) for position in range(count)]
+    return [AttackedPrompt(position, order[(start + position) % len(order)]) for position in range(count)]
 
 
-def of_shard(targets: Sequence[Target], stage: StageConfig) -> list[Target]:
+def of_shard(prompts: Sequence[AttackedPrompt], stage: StageConfig) -> list[AttackedPrompt]:
     """Return those of this shard."""
-    return [target for target in targets if target.position % stage.shard.count == stage.shard.index]
+    return [prompt for prompt in prompts if prompt.position % stage.shard.count == stage.shard.index]
 
 
 def _attack(
-    context: StageContext, config: AttackConfig, targets: list[Target], attacker: ResolvedModel
+    context: StageContext, config: AttackConfig, prompts: list[AttackedPrompt], attacker: ResolvedModel
 ) -> list[dict[str, Any]]:
     context.stop.check()
     seed, count = round_seed(context.config.seed, context.config.round), config.settings.variants_per_prompt
     records = ResumeCache(context.partial, context.keep_partial).records("variants", Variant)
-    context.progress.total(len(targets) * count)
+    context.progress.total(len(prompts) * count)
     with ModelInMemory() as in_memory:
         drawn = draw_variants(
-            [target.pair for target in targets],
+            [prompt.pair for prompt in prompts],
             attacker.digest,
             count,
             lambda: AttackSampler(*in_memory.load(attacker), config.settings, count, seed),
             records,
             context.advance,
         )
-    return [row for target, variants in zip(targets, drawn, strict=True) for row in _rows(target, variants)]
+    return [row for prompt, variants in zip(prompts, drawn, strict=True) for row in _rows(prompt, variants)]
 
 
-def _rows(target: Target, variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    pair = target.pair
+def _rows(prompt: AttackedPrompt, variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    pair = prompt.pair
     common = {
         "prompt_id": pair.id,
-        "position": target.position,
+        "position": prompt.position,
         "prompt": pair.prompt,
         "preferred": pair.preferred,
         "dispreferred": pair.dispreferred,

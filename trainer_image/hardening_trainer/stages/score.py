@@ -37,7 +37,7 @@ Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Models:
+class ScoringModels:
     """The three models of the stage; equal digests are one model."""
 
     defender: ResolvedModel
@@ -49,7 +49,9 @@ def run(context: StageContext) -> StageResult:
     """Score, select and write the pairs; what an interrupted attempt has scored is not scored again."""
     config = context.section(ScoreConfig)
     rows = read_table(context.inputs.stage(config.attack) / TABLE, VARIANTS)
-    models = Models(*(context.model(one) for one in (config.defender, config.reference, config.attacker_reference)))
+    models = ScoringModels(
+        *(context.model(one) for one in (config.defender, config.reference, config.attacker_reference))
+    )
     with ModelInMemory() as in_memory:
         scorer = _Scorer(context, config, models, rows, in_memory)
         scores = scorer.score_variants()
@@ -101,7 +103,7 @@ class _Scorer:
         self,
         context: StageContext,
         config: ScoreConfig,
-        models: Models,
+        models: ScoringModels,
         rows: Sequence[Row],
         in_memory: ModelInMemory,
     ) -> None:
