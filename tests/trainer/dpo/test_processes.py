@@ -113,7 +113,7 @@ def test_torchrun_is_stopped_gently_leaves_nothing_behind_and_the_next_attempt_e
 def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
     mark = tmp_path / "started"
     child = (
-        "import pathlib, sys, time; from hardening_trainer.dpo.processes import die_with_parent; die_with_parent();"
+        "import pathlib, sys, time; from hardening_trainer.dpo.launch import die_with_parent; die_with_parent();"
         "pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
     )
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}, sys.argv[1]])"

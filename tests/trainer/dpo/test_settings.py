@@ -11,8 +11,8 @@ import torch
 
 from hardening_api.training import DeepSpeed, Training
 from hardening_trainer.dpo import arguments
+from hardening_trainer.dpo.arguments import deepspeed_config, merge, micro_batch_size
 from hardening_trainer.dpo.checkpoints import last_complete, mark_complete, remove_torn
-from hardening_trainer.dpo.deepspeed_config import deepspeed_config, merge, micro_batch_size
 from hardening_trainer.dpo.launch import needs_processes, rendezvous, worker_environ
 from hardening_trainer.dpo.watch import TrainingDiverged, check_step
 from hardening_trainer.errors import UsageFault

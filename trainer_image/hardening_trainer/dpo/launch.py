@@ -1,11 +1,14 @@
 """A training in processes of its own: started by torchrun, watched, stopped gently, and never left behind.
 
+    launch  ->  python -m hardening_trainer.dpo.launch: torchrun  ->  python -m hardening_trainer.dpo.worker, each rank
+
 On one node torchrun finds its own port. On several, each node's stage process starts its node's share and they meet
 at `$MASTER_ADDR:$MASTER_PORT`, as node `$HARDENING_NODE_RANK`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 DEFAULT_PORT = "29500"
+_PR_SET_PDEATHSIG = 1
 
 
 def needs_processes(training: Training) -> bool:
@@ -36,7 +40,7 @@ def launch(job: DpoJob, folder: Path, report: Report, stop: StopRequested, envir
     Raises the StageError the processes ended with: its reason and exit code are theirs.
     """
     exchange = Exchange(folder)
-    command = [sys.executable, "-m", "hardening_trainer.dpo.torchrun", *rendezvous(job.training, environ)]
+    command = [sys.executable, "-m", "hardening_trainer.dpo.launch", *rendezvous(job.training, environ)]
     command += ["-m", "hardening_trainer.dpo.worker", str(folder)]
     exchange.give_job(job)
     # A session of its own: Ctrl-C in a terminal reaches the stage alone, which has the training save first.
@@ -113,3 +117,24 @@ def _result(exchange: Exchange, code: int) -> Outcome:
         "see the log, or try a lower batchSize or maxLength",
         reason="TrainingProcessDied",
     )
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however it ends (Linux; elsewhere nothing is done).
+
+    A killed stage must not leave a training that still writes checkpoints while the next attempt reads them.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _torchrun(arguments: list[str]) -> None:
+    """Be torchrun, ending with the stage that started it."""
+    die_with_parent()
+    from torch.distributed.run import main  # noqa: PLC0415  # seconds, which a stage need not spend
+
+    main(arguments)
+
+
+if __name__ == "__main__":
+    _torchrun(sys.argv[1:])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hardening_api.stages import ExitCode
 from hardening_trainer.dpo.job import Exchange, ExchangeReport, SilentReport, TrainingFailure
-from hardening_trainer.dpo.processes import die_with_parent
+from hardening_trainer.dpo.launch import die_with_parent
 from hardening_trainer.errors import as_stage_error
 from hardening_trainer.runtime.logs import set_up_logging
 
