@@ -1,7 +1,7 @@
 """One DPO training: TRL's DPOTrainer on pairs whose reference log-probabilities the Score stage computed.
 
     job.DpoJob -> pairs (tokens) -> training.train -> weights.save_trained -> folder for from_pretrained
-                      in this process, or in processes started by launch.Launcher (torchrun -> worker)
+                      in this process, or in processes started by launch.launch (torchrun -> worker)
 
 Nothing here knows of stages or workspaces: a job names local folders, a Report hears how it goes.
 """

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
+from hardening_trainer.compat.trl import answer_fused_with, own_logits_forward
 from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.inference.attention import attention_masks, seen_ancestors
 from hardening_trainer.inference.logprobs import NOT_FINITE
@@ -151,28 +151,13 @@ def add_packed_forward(model: PreTrainedModel) -> bool:
     """
     padded = model.forward
     if _takes_packed_rows(model):
-        _route(model, padded, _packed_forward)
+        answer_fused_with(model, padded, _packed_forward)
         if not _differs(model, padded):
             return True
         model.forward = padded
     if _differs(model, padded):
-        _route(model, padded, functools.partial(_own_logits_forward, padded))
+        answer_fused_with(model, padded, functools.partial(own_logits_forward, padded))
     return False
-
-
-_Forward = Callable[[PreTrainedModel, torch.Tensor, torch.Tensor, torch.Tensor], FusedCausalLMOutput]
-
-
-def _route(model: PreTrainedModel, padded: Callable[..., Any], fused: _Forward) -> None:
-    """Let `fused` compute what is asked for with `fused_lm_head=True`, and `padded` the rest."""
-
-    @functools.wraps(padded)
-    def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
-        if not fused_lm_head:
-            return padded(*args, fused_lm_head=False, **kwargs)
-        return fused(self, kwargs["input_ids"], kwargs["attention_mask"], kwargs["labels"])
-
-    model.forward = types.MethodType(forward, model)
 
 
 @torch.no_grad()
@@ -188,7 +173,7 @@ def _differs(model: PreTrainedModel, padded: Callable[..., Any]) -> bool:
     was_training = model.training
     model.train(False)
     try:
-        expected = _own_logits_forward(padded, model, **batch).log_probs
+        expected = own_logits_forward(padded, model, **batch).log_probs
         if expected is None or not bool(expected.isfinite().all()):
             raise ModelNotUsable(model.name_or_path, "the log-probability of an answer is no number", NOT_FINITE)
         given = model(**batch, fused_lm_head=True).log_probs
@@ -209,34 +194,6 @@ def _probe_batch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     mask = (torch.arange(8)[None] < lengths[:, None]).long()
     labels = ids.masked_fill((mask == 0) | (torch.arange(8)[None] < 3), -100)
     return {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}
-
-
-def _own_logits_forward(
-    padded: Callable[..., Any],
-    model: PreTrainedModel,  # noqa: ARG001  # `padded` is bound to it
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    labels: torch.Tensor,
-) -> FusedCausalLMOutput:
-    """What TRL's head returns, from the logits the model itself computes."""
-    logits = padded(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1]
-    at = labels[:, 1:] != -100
-    targets = labels[:, 1:][at]
-    of_answers = logits[at].float()
-    logps = of_answers.log_softmax(dim=-1)
-    taken = logps.gather(-1, targets[:, None])[:, 0]
-
-    def back(values: torch.Tensor) -> torch.Tensor:
-        return values.new_zeros(at.shape).masked_scatter(at, values)
-
-    return FusedCausalLMOutput(
-        loss=-taken.mean(),
-        log_probs=back(taken),
-        entropy=back(-(logps.exp() * logps).sum(dim=-1).detach()),
-        mean_logits=back(of_answers.mean(dim=-1).detach()),
-        is_top1=back((of_answers.argmax(dim=-1) == targets).float()),
-        label_mask=at,
-    )
 
 
 def _packed_forward(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from hardening_api.stages import ExitCode
+from hardening_trainer.compat.deepspeed import leave_out_the_communication_kernel
 from hardening_trainer.dpo.job import Exchange, ExchangeReport, SilentReport, TrainingFailure
 from hardening_trainer.dpo.launch import die_with_parent
 from hardening_trainer.errors import as_stage_error
@@ -27,7 +28,7 @@ def main(folder: Path) -> int:
 
         job = exchange.job()
         if job.training.engine == "DeepSpeed":
-            _leave_out_the_communication_kernel()
+            leave_out_the_communication_kernel()
         outcome = train(job, ExchangeReport(exchange) if first else SilentReport(), exchange.stop_asked)
         if first:
             exchange.leave_outcome(outcome)
@@ -38,16 +39,6 @@ def main(folder: Path) -> int:
         failure = TrainingFailure(exit_code=known.exit_code, reason=known.reason, message=known.message)
         exchange.leave_failure(rank, failure)
         return known.exit_code
-
-
-def _leave_out_the_communication_kernel() -> None:
-    """Have DeepSpeed talk through gloo on a CPU.
-
-    Its own kernel for that is compiled at the first run: 40 s, and a C++ compiler that an image need not have.
-    """
-    from deepspeed import ops  # noqa: PLC0415
-
-    ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 if __name__ == "__main__":

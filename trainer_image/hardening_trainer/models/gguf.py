@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import gguf
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hardening_trainer.compat.gguf import parsed_once
 from hardening_trainer.errors import ModelNotUsable
 from hardening_trainer.models.files import file_digest, new_folder
 
@@ -34,7 +31,7 @@ def convert_gguf(uri: str, path: Path, cache_dir: Path) -> Path:
 
 
 def _convert(path: Path, folder: Path) -> None:
-    with _parsed_once():
+    with parsed_once():
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
         loaded = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
@@ -49,16 +46,3 @@ def _convert(path: Path, folder: Path) -> None:
     plain.tie_weights()
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-@contextmanager
-def _parsed_once() -> Iterator[None]:
-    """While this holds, the library parses the file once, not four times, and builds its table of names once."""
-    reader, table = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader = functools.cache(reader)  # type: ignore[misc, assignment]  # for this block only
-    gguf.get_tensor_name_map = functools.cache(table)
-    try:
-        yield
-    finally:
-        gguf.GGUFReader = reader  # type: ignore[misc]
-        gguf.get_tensor_name_map = table
