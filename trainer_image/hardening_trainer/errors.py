@@ -22,7 +22,7 @@ from hardening_api.stages import ExitCode
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SAFE_TO_SHOW = (OSError, RuntimeError, MemoryError, ImportError)
-"""Exceptions whose own words come from a system or a library, not from the rows it was working on."""
+"""Exceptions with a message written by the system or a library, which holds nothing of the rows being read."""
 
 
 class StageError(Exception):
@@ -38,7 +38,7 @@ class StageError(Exception):
 
 
 class UsageFault(StageError):
-    """The configuration asks for what cannot be."""
+    """The configuration asks for something that cannot work."""
 
     exit_code = ExitCode.USAGE
     default_reason = "InvalidConfig"

@@ -140,7 +140,7 @@ def test_splitting_a_batch_into_micro_batches_changes_no_loss(make_job: MakeJob)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["Full", "LoRA"])
-def test_a_stopped_training_goes_on_to_the_same_weights(make_job: MakeJob, method: str) -> None:
+def test_a_stopped_training_resumes_to_the_same_weights(make_job: MakeJob, method: str) -> None:
     settings = {"method": method, "epochs": 2, "batch_size": 2, "checkpoint_steps": 2}
     straight, stopped = make_job("straight", **settings), make_job("stopped", **settings)
     train(straight, Recorder(), never)
@@ -224,7 +224,7 @@ def test_pairs_longer_than_the_limit_are_counted_and_left_out(
     assert (len(shorter.rows), shorter.overlong) == (7, 1)
 
 
-def test_no_pair_that_fits_is_told_by_figures_without_steps(make_job: MakeJob) -> None:
+def test_no_pair_that_fits_gives_figures_without_steps(make_job: MakeJob) -> None:
     job = make_job(max_length=16)
     outcome = train(job, Recorder(), never)
     assert (outcome.figures.pairs, outcome.figures.steps, outcome.overlong) == (0, 0, 8)

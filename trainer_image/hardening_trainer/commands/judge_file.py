@@ -50,7 +50,7 @@ def lines(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[str
     """Yield one JSON line for each row of the file, in its order. Raises StageError, or what the judge raises."""
     spec = _spec(given)
     rows = read_answers(given.file, environ)
-    from hardening_trainer.judges.spec import opened_judge  # noqa: PLC0415  # usage faults are told before slow imports
+    from hardening_trainer.judges.spec import opened_judge  # noqa: PLC0415  # usage faults are reported before slow imports
 
     with opened_judge(spec, lambda source: resolve_source(source, environ), environ) as judge:
         for start in range(0, len(rows), TOGETHER):

@@ -1,4 +1,4 @@
-"""Rows whose values are lists of messages (TRL's conversational format, or ShareGPT's `from` and `value`)."""
+"""Rows that hold lists of messages (TRL's conversational format, or ShareGPT's `from` and `value`)."""
 
 from __future__ import annotations
 

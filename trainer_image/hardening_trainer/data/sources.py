@@ -238,7 +238,7 @@ def _hub_error(source: DataSource, error: Exception) -> StageError:
     if _is_of_the_way(error):
         return Unavailable(f"{source.uri}: the hub could not be read ({type(error).__name__}): try again")
     if isinstance(error, datasets.exceptions.DatasetsError | pa.ArrowException | UnicodeError | TypeError | KeyError):
-        advice = "name a subset whose files are alike, or give one file of it by its URL"
+        advice = "name a subset of files that are alike, or give one file of it by its URL"
         return DataFault(f"{source.uri}: its files cannot be read as one table ({_innermost(error)}): {advice}")
     return Unavailable(f"{source.uri}: the hub could not be read ({type(error).__name__}): try again")
 

@@ -16,7 +16,7 @@ def last_complete(root: Path) -> Path | None:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Say that all files of `checkpoint` are written; only then are the older ones removed."""
+    """Mark `checkpoint` as complete, and only then remove the older ones."""
     with (checkpoint / _MARK).open("w") as stream:
         os.fsync(stream.fileno())
     for folder in _checkpoints(checkpoint.parent):
@@ -25,7 +25,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def remove_torn(root: Path) -> None:
-    """Remove checkpoints whose writing was cut short."""
+    """Remove checkpoints that were not written to their end."""
     for folder in _checkpoints(root):
         if not (folder / _MARK).is_file():
             shutil.rmtree(folder, ignore_errors=True)

@@ -44,7 +44,7 @@ class DpoJob(Contract):
 
 
 class Outcome(Contract):
-    """What a training that ran to its end left."""
+    """The result of a training that ran to its end."""
 
     figures: TrainingFigures
     """Counts, and means over the last tenth of the steps. With 0 pairs nothing was trained and no model saved."""
@@ -60,11 +60,11 @@ class TrainingFailure(Contract):
     reason: str
     """CamelCase."""
     message: str
-    """For its reader; never text of a pair."""
+    """For its reader; never the text of a pair."""
 
 
 class Report(Protocol):
-    """Hears how a training goes."""
+    """Receives the events of a training."""
 
     def planned(self, steps: int, done: int) -> None:
         """There are `steps` optimizer steps, `done` of them by an earlier attempt."""
@@ -77,19 +77,19 @@ class Report(Protocol):
 
 
 class Exchange:
-    """Both ends of the folder."""
+    """Reads and writes the folder, for the stage and for its processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read = 0
 
     def give_job(self, job: DpoJob) -> None:
-        """Leave the job for the processes about to start."""
+        """Write the job, before the processes start."""
         self._folder.mkdir(parents=True)
         self._write("job.json", job.model_dump_json(by_alias=True))
 
     def job(self) -> DpoJob:
-        """The job."""
+        """Read the job."""
         return DpoJob.model_validate_json((self._folder / "job.json").read_bytes())
 
     def ask_to_stop(self) -> None:
@@ -97,7 +97,7 @@ class Exchange:
         (self._folder / "stop").touch()
 
     def stop_asked(self) -> bool:
-        """Whether it should."""
+        """Whether the stage has asked the training to stop."""
         return (self._folder / "stop").exists()
 
     def append(self, event: str, *values: Any) -> None:
@@ -106,7 +106,7 @@ class Exchange:
             stream.write(json.dumps([event, *values]) + "\n")
 
     def pass_on(self, report: Report) -> None:
-        """Hand every whole line that is new to `report`."""
+        """Pass every new complete line to `report`."""
         file = self._folder / "progress.jsonl"
         if not file.exists():
             return
@@ -120,20 +120,20 @@ class Exchange:
                 getattr(report, event)(*values)
 
     def leave_outcome(self, outcome: Outcome) -> None:
-        """Say that all went well."""
+        """Write the outcome."""
         self._write("outcome.json", outcome.model_dump_json(by_alias=True))
 
     def outcome(self) -> Outcome | None:
-        """The outcome, if there is one."""
+        """Read the outcome, if there is one."""
         file = self._folder / "outcome.json"
         return Outcome.model_validate_json(file.read_bytes()) if file.exists() else None
 
     def leave_failure(self, rank: int, failure: TrainingFailure) -> None:
-        """Say why process `rank` gave up."""
+        """Write why process `rank` failed."""
         self._write(f"failure-{rank}.json", failure.model_dump_json(by_alias=True))
 
     def failure(self) -> TrainingFailure | None:
-        """The first failure that was written, if any: later ones are often its consequences."""
+        """Read the first failure that was written, if any: later ones are often its consequences."""
         files = sorted(self._folder.glob("failure-*.json"), key=lambda file: file.stat().st_mtime_ns)
         return TrainingFailure.model_validate_json(files[0].read_bytes()) if files else None
 
@@ -163,13 +163,13 @@ class ExchangeReport:
 
 
 class SilentReport:
-    """A Report of a process that is not its node's first: the first one speaks for all."""
+    """A Report for a process that is not its node's first: the first one reports for all."""
 
     def planned(self, steps: int, done: int) -> None:
-        """Nothing."""
+        """Report nothing."""
 
     def stepped(self, tokens: int, figures: dict[str, float]) -> None:
-        """Nothing."""
+        """Report nothing."""
 
     def saved(self) -> None:
-        """Nothing."""
+        """Report nothing."""

@@ -129,7 +129,7 @@ def die_with_parent() -> None:
 
 
 def _torchrun(arguments: list[str]) -> None:
-    """Be torchrun, ending with the stage that started it."""
+    """Run torchrun in this process, which ends with the stage that started it."""
     die_with_parent()
     from torch.distributed.run import main  # noqa: PLC0415  # seconds, which a stage need not spend
 

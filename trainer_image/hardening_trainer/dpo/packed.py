@@ -164,7 +164,7 @@ def add_packed_forward(model: PreTrainedModel) -> bool:
 def _differs(model: PreTrainedModel, padded: Callable[..., Any]) -> bool:
     """Whether the fused forward gives other log-probabilities than the model's own logits, on two short pairs.
 
-    Not seen under ZeRO-3, whose model holds no weights yet, nor where TRL has not added its head.
+    Not checked under ZeRO-3, where the model holds no weights yet, nor where TRL has not added its head.
     """
     sharded = is_deepspeed_zero3_enabled()  # type: ignore[no-untyped-call]  # transformers leaves it so
     if sharded or "fused_lm_head" not in inspect.signature(padded, follow_wrapped=False).parameters:

@@ -53,7 +53,7 @@ def train(job: DpoJob, report: Report, stop: StopRequested) -> Outcome:
 
 
 def _engine(trainer: CachedReferenceTrainer) -> str:
-    """Say what the training ran on: DeepSpeed's stage, how many processes, and how they spoke."""
+    """Say what the training ran on: DeepSpeed's stage, how many processes, and their backend."""
     plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
     engine = f"ZeRO-{plugin.zero_stage}" if plugin is not None else "Torch"
     if not distributed.is_initialized():

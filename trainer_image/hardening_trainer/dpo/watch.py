@@ -1,4 +1,4 @@
-"""Looks at every step of a training: reports it, saves, stops when asked to, and stops what has gone astray."""
+"""Watches every step of a training: reports it, saves, stops when asked to, and stops a training that diverges."""
 
 from __future__ import annotations
 

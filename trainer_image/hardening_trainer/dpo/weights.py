@@ -90,7 +90,7 @@ def save_trained(trainer: CachedReferenceTrainer, initial: Path, output: Path) -
 def merge_adapters(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights of the plain model: W + alpha / r * B A in every adapted layer. Changes the tensors of `state`.
 
-    `state` is the whole state dict of the PEFT model `model`, whose own tensors may be sharded away.
+    `state` is the whole state dict of the PEFT model `model`; the model's own tensors may be sharded away.
     """
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):

@@ -1,4 +1,4 @@
-"""Who answers, and the answers: each model is loaded once and does all it has to do before the next is loaded."""
+"""The answers of each model, which is loaded once and does all its work before the next one is loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass
 class Work:
-    """What one model has to do: questions to answer, and questions whose given answers it scores for R."""
+    """The work of one model: the questions to answer, and those to score for R by the answers they come with."""
 
     model: ResolvedModel | ServedModel
     answer: list[Question] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Participants:
-    """Who answers and who scores."""
+    """The models that answer and the models that score."""
 
     base: ResolvedModel | Recorded | None
     """In a monitor's check what was recorded, or None."""
@@ -50,7 +50,7 @@ class Participants:
 
     @property
     def subject(self) -> ResolvedModel | ServedModel:
-        """Whose figures these are: the candidate's, or in round 0 the base's."""
+        """The model that the figures describe: the candidate, or in round 0 the base."""
         if self.candidate is not None:
             return self.candidate
         assert isinstance(self.base, ResolvedModel)  # noqa: S101  # the contract: somebody answers
@@ -58,19 +58,19 @@ class Participants:
 
     @property
     def answering(self) -> list[ResolvedModel | ServedModel]:
-        """Who is asked, the base first."""
+        """The models that are asked, the base first."""
         return [model for model in (self.base, self.candidate) if not isinstance(model, Recorded | None)]
 
     @property
     def scoring(self) -> list[ResolvedModel]:
-        """Who scores for R; a served model gives no log-probabilities."""
+        """The models that score for R; a served model gives no log-probabilities."""
         if isinstance(self.subject, ServedModel):
             return []
         return [self.subject, *([self.reference] if self.reference is not None else [])]
 
     @property
     def judged(self) -> int:
-        """Answers that are judged of each question, one more or less."""
+        """How many answers to each question are judged."""
         return (self.base is not None) + (self.candidate is not None)
 
     @property
@@ -95,7 +95,7 @@ class Participants:
 
 
 def do(work: Work, findings: Findings, in_memory: ModelInMemory, max_new_tokens: int, advance: Advance) -> None:
-    """Answer greedily and score all that is not found yet. The same batches are made whatever this stage has already.
+    """Answer greedily and score whatever is missing. The batches do not depend on what this stage has already.
 
     Questions that ask the same are answered once. Units are questions.
     """

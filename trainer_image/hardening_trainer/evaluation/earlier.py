@@ -26,11 +26,11 @@ class Answered:
 
     subject: Subject
     column: Literal["base", "candidate"]
-    """As what the subject stands in the rows."""
+    """The part that the subject has in these rows."""
     rows: Sequence[Row] = field(repr=False)
 
     def teach(self, findings: Findings) -> None:
-        """Make its answers and verdicts known."""
+        """Add its answers and verdicts to `findings`."""
         for row in self.rows:
             answer = row[f"{self.column}_answer"]
             if answer is None:
@@ -44,7 +44,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What is known before anybody is asked."""
+    """What is known before any model is asked."""
 
     bank: list[Question]
     answered: list[Answered]
@@ -52,7 +52,7 @@ class Earlier:
     """In a monitor's check, who stands for the base: what the promoted candidate answered is known under its name."""
 
     def teach(self, findings: Findings) -> None:
-        """Make all of it known."""
+        """Add all of it to `findings`."""
         for answered in self.answered:
             answered.teach(findings)
 

@@ -65,7 +65,7 @@ def judge_tasks(evaluation: Evaluation) -> list[JudgeTask]:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What one judge says."""
+    """The verdicts and preferences of one judge."""
 
     task: JudgeTask
     digest: str

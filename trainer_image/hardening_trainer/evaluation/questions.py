@@ -48,7 +48,7 @@ class Question:
 
     @property
     def pair(self) -> AnswerPair | None:
-        """What R is computed on; None where it is not."""
+        """The prompt and answers to compute R on; None for a question without R."""
         if not (self.is_asked and self.has_answers):
             return None
         return AnswerPair(self.asked, str(self.preferred), str(self.dispreferred))

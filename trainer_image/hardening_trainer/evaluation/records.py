@@ -1,4 +1,4 @@
-"""What an evaluation finds out, record by record, and by what: nothing is asked, scored or judged twice."""
+"""The findings of an evaluation, kept by what they were found for: nothing is asked, scored or judged twice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hardening_trainer.storage.resume_cache import ResumeCache
 
 
 class Subject(Protocol):
-    """Whoever gave an answer: weights here, a served model, or one whose answers were recorded."""
+    """A model that answers: weights loaded here, a served model, or one with recorded answers."""
 
     @property
     def digest(self) -> str:
-        """Which one it is."""
+        """Identifies the model."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Answer:
 
 
 class Findings:
-    """All that this stage has found out so far, and what earlier ones had."""
+    """What this stage has found so far, and what earlier stages found."""
 
     def __init__(self, cache: ResumeCache) -> None:
         self.variants = cache.records("variants", Variant)
@@ -45,15 +45,15 @@ class Findings:
 
 
 def of_answer(subject: Subject, asked: str) -> tuple[str, str]:
-    """Return what the record of an answer is of."""
+    """Return what identifies an answer: the model's digest, and what it was asked."""
     return subject.digest, asked
 
 
 def of_verdict(judge: str, row: JudgeRow) -> tuple[str, str, str]:
-    """Return what the record of a verdict is of: the judge's digest, and what it read."""
+    """Return what identifies a verdict: the judge's digest, and what it read."""
     return judge, row.prompt, row.answer
 
 
 def of_preference(judge: str, row: CompareRow) -> tuple[str, str, str, str]:
-    """Return what the record of a preference is of."""
+    """Return what identifies a preference: the judge's digest, and what it read."""
     return judge, row.prompt, row.candidate, row.base

@@ -122,7 +122,7 @@ def _attempts(rows: Sequence[Judged]) -> list[tuple[str, bool]]:
 
 
 def _broken(rows: Sequence[Judged]) -> list[list[bool]]:
-    """Whether any variant of a prompt succeeded; a prompt is left out if only an errored verdict could tell."""
+    """Whether any variant of a prompt succeeded; a prompt is left out if an errored verdict could decide it."""
     unclear = {row.cluster for row in rows if row.subject is not None and harmful(row.subject) is None}
     by_prompt: dict[str, list[bool]] = {row.cluster: [] for row in rows}
     for cluster, success in _attempts(rows):

@@ -1,4 +1,4 @@
-"""Attention masks of our own making, for packed rows and for batches with holes."""
+"""Attention masks for packed rows and for batches with holes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def attention_masks(
 def _within(
     kind: str, config: PretrainedConfig, seen: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor
 ) -> torch.Tensor:
-    """What a layer of this kind sees of `seen`."""
+    """Return the part of `seen` that a layer of this kind sees."""
     query, key = queries[:, :, None], keys[:, None, :]
     if kind == "full_attention":
         return seen

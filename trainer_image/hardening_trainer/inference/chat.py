@@ -100,7 +100,7 @@ def _answer_text(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -
     shared = len(asked) - beyond
     if asked[:shared] != whole[:shared]:
         found = "its chat template renders a prompt that is answered otherwise than one that is asked"
-        raise ModelNotUsable(tokenizer.name_or_path, found, "mend chat_template.jinja")
+        raise ModelNotUsable(tokenizer.name_or_path, found, "fix chat_template.jinja")
     closing = end_of_open_thought(tokenizer)
     return (f"{closing}\n\n" if closing else "") + whole[shared + before :]
 

@@ -24,7 +24,7 @@ _Measure = Callable[[PreTrainedModel, list[int], list[list[int]]], float]
 def probe(model: PreTrainedModel) -> None:
     """Find out whether sequences of `model` may share a row, and whether its own cache is right; both are remembered.
 
-    Not under ZeRO-3, whose model holds no weights yet: there what is known of its architecture decides.
+    Not under ZeRO-3, where the model holds no weights yet: there its architecture decides.
     """
     if is_deepspeed_zero3_enabled():  # type: ignore[no-untyped-call]  # transformers leaves it so
         return

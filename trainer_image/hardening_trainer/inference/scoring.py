@@ -93,5 +93,5 @@ class PairScorer:
 
 
 def of_pair(model: ResolvedModel, pair: AnswerPair) -> tuple[str, str, str, str]:
-    """Return what the record of a pair is of."""
+    """Return what identifies a scored pair: the model's digest, the prompt and both answers."""
     return model.digest, pair.prompt, pair.first, pair.second

@@ -1,4 +1,4 @@
-"""What may be repeated of a server's error: its own words, never a row's text or a key."""
+"""The part of a server's error that may be repeated: its own words, never a row's text or a key."""
 
 import json
 import re
@@ -10,7 +10,7 @@ READ = 20_000
 ECHO = 14
 """So many letters and digits in common with a question are taken from it."""
 SHORT_ECHO = 5
-"""A question of fewer letters is too short to tell an echo from chance."""
+"""A question of fewer letters is too short to distinguish an echo from chance."""
 
 _NAMES = ("message", "detail", "error", "msg", "title", "description")
 _CODES = ("code", "type", "status", "reason")
@@ -29,8 +29,8 @@ def server_words(body: str, asked: Sequence[str], api_key: str | None = None) ->
         return ""  # a page of HTML, or anything at all
     codes = [code for code in _found(parsed, _CODES) if _CODE.fullmatch(code) and not _echoes(code, asked)]
     messages = [_clean(message, api_key) for message in _found(parsed, _NAMES)]
-    told = [message for message in messages if message and not _echoes(message, asked)]
-    return "; ".join(dict.fromkeys([*codes[:1], *told[:1]]))[:LONGEST]
+    repeated = [message for message in messages if message and not _echoes(message, asked)]
+    return "; ".join(dict.fromkeys([*codes[:1], *repeated[:1]]))[:LONGEST]
 
 
 def _found(value: Any, names: Sequence[str], depth: int = 0) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Whether sequences may share what a model computes for their common beginning.
 
-A row of our own making holds several sequences as one trie, or a batch whose prompts differ in length, and an
+A row built here holds several sequences as one trie, or a batch whose prompts differ in length, and an
 attention mask keeps them apart. That holds where layers only attend, through the mask they are given and at the
 positions they are given. Layers that convolve, recur, or build masks of their own would mix sequences silently. So
 sharing is for models that are known to allow it, and that were seen to give the same numbers either way; any other
@@ -60,7 +60,7 @@ def may_cache(model: PreTrainedModel) -> bool:
 
 
 def _reasons_against(model: PreTrainedModel) -> Iterator[str]:
-    """What in the model's architecture keeps its sequences from sharing a row."""
+    """Return what keeps the model's sequences from sharing a row, by its architecture."""
     config = model.config.get_text_config()
     kinds = attention_kinds(config)
     parts = _forwarding(model)

@@ -78,7 +78,7 @@ class LlamaGuardJudge(ReadingJudge):
     def _first_tokens(self, *words: str) -> list[int]:
         first = [self._tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
         if len(set(first)) < len(words):
-            raise JudgeMisconfigured(f"judge {self.name}: its tokenizer cannot tell {words} by their first token")
+            raise JudgeMisconfigured(f"judge {self.name}: its tokenizer begins {words} with one token")
         return first
 
     def _find_opening(self) -> list[int]:

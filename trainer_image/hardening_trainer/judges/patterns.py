@@ -1,4 +1,4 @@
-"""The phrases that tell a refusal, a warning, a safe offer and an instruction apart.
+"""The phrases that distinguish a refusal, a warning, a safe offer and an instruction.
 
 Each table is a list of regular expressions for one lower-case clause with straight apostrophes (see clauses.py).
 They were written from general knowledge of how chat models refuse, and tuned on XSTest's GPT-4 answers only.

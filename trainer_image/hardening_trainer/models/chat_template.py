@@ -62,7 +62,7 @@ def checked_template(tokenizer: PreTrainedTokenizerBase, model: object) -> str:
         if fault is None:
             return template
         faults.append(fault)
-    advice = "expected messages of text, or of typed parts, in what it renders: mend chat_template.jinja"
+    advice = "expected messages of text, or of typed parts, in what it renders: fix chat_template.jinja"
     raise ModelNotUsable(model, f"its chat template cannot be used ({faults[0]})", advice)
 
 
@@ -89,7 +89,7 @@ def with_settings(tokenizer: PreTrainedTokenizerBase, settings: ChatTemplate, mo
         if _fault(tokenizer, whole, settings.system_prompt) is None:
             return whole
     found = "chatTemplate.systemPrompt: its template renders it neither as a system message nor in the first user turn"
-    raise ModelNotUsable(model, found, "leave it out, or mend chat_template.jinja")
+    raise ModelNotUsable(model, found, "leave it out, or fix chat_template.jinja")
 
 
 def _template(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -1,4 +1,4 @@
-"""One model in memory at a time: it may take all there is."""
+"""One model in memory at a time, since one may need all of it."""
 
 from __future__ import annotations
 

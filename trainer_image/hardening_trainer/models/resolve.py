@@ -30,7 +30,7 @@ TEMPLATE_FILE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """Where a model lies on this machine, and exactly which one it is."""
+    """The folder of a model on this machine, and the revision and digest that identify it."""
 
     path: Path
     """A folder that loads with plain `from_pretrained`."""

@@ -40,7 +40,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What is promoted, under the name of its folder."""
+    """The files of a promotion, and the name of their folder."""
 
     name: str
     checkpoint: Checkpoint

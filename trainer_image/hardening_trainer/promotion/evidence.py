@@ -1,4 +1,4 @@
-"""What a candidate is promoted on: its own manifest, and those of the stages that evaluated it."""
+"""The evidence for a promotion: the candidate's manifest, and those of the stages that evaluated it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The in-toto statement of a promotion: what was measured, on what, with what, and who said yes.
+"""The in-toto statement of a promotion: what was measured, on what, with what, and who approved.
 
 Source: in-toto Attestation Framework, Statement v1. Its subject is every promoted file.
 """

@@ -131,7 +131,7 @@ def data_input(source: DataSource, revision: str | None = None) -> str:
 def changed_inputs(
     manifest: Manifest, config: StageConfig, workspace: Workspace, environ: Mapping[str, str]
 ) -> list[str]:
-    """Return the names of recorded inputs whose content is another now.
+    """Return the names of recorded inputs that have changed since.
 
     Stages' folders, and models and data by `file://`, are looked at; what a hub's revision or a store's key named
     when the stage ran is what the run continues with.

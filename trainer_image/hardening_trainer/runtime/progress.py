@@ -1,4 +1,4 @@
-"""How far a stage is: gauges for Prometheus, and a small file for whoever started the process."""
+"""The progress of a stage: gauges for Prometheus, and a small file for the process that started it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM and Ctrl-C set a flag that stages look at where they can save."""
+"""Requests to stop: SIGTERM and Ctrl-C set a flag, which stages check where they can save."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class StopSignal:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody asked."""
+        """Whether a stop was requested."""
         return self._name is not None
 
     def check(self) -> None:
-        """Raise Interrupted if somebody asked."""
+        """Raise Interrupted if a stop was requested."""
         if self._name is not None:
             raise Interrupted(f"stopped by {self._name}: the work done is saved, and the next run resumes from it")

@@ -37,7 +37,7 @@ Section = TypeVar("Section", bound=BaseModel)
 
 @dataclass(frozen=True)
 class StageContext:
-    """All that a stage's `run` may touch."""
+    """Everything a stage's `run` may use."""
 
     config: StageConfig
     workspace: Workspace

@@ -34,7 +34,7 @@ from hardening_trainer.storage.tables import write_table
 
 @dataclass(frozen=True)
 class Given:
-    """All that is read before anything is done."""
+    """Everything the stage reads before it starts."""
 
     held_out: HeldOut
     participants: Participants
@@ -112,7 +112,7 @@ def _evaluate(context: StageContext, config: EvaluateConfig, given: Given) -> St
 
 
 def _endless(participants: Participants) -> str | None:
-    """Which of the models that answer here has a chat template without an end of turn."""
+    """Return a notice if a model that answers here has a chat template without an end of turn."""
     for name, model in (("base", participants.base), ("candidate", participants.candidate)):
         notice = end_of_turn_notice(model.path) if isinstance(model, ResolvedModel) else None
         if notice is not None:
