@@ -73,7 +73,7 @@ class Size:
 
 GPU = Size(
     shape=MISTRAL_7B, device="cuda", dtype="bfloat16", prompt=(64, 512), answer=(64, 512), forward=(8, 1024),
-    scored_pairs=48, pass_tokens=(2048, 8192), padded_sequences=16, sampled_prompts=48, variants=4, new_tokens=48,
+    scored_pairs=48, pass_tokens=(512, 8192), padded_sequences=16, sampled_prompts=48, variants=4, new_tokens=48,
     step_pairs=4, steps=8, full_steps=3, full_layers=16, repeats=2,
 )  # fmt: skip
 DRY = Size(

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.one_gpu.bench import SEED, Bench, Pair, Size, rates, total
 from benchmarks.one_gpu.flops import Work, causal
-from hardening_trainer.inference.logprobs import DEFAULT_BATCH_TOKENS, answer_logprobs
+from hardening_trainer.inference.logprobs import answer_logprobs, batch_tokens
 from hardening_trainer.inference.sampling import DEFAULT_BATCH_ROWS, SamplingParams, sample
 
 
@@ -39,7 +39,7 @@ def scoring(bench: Bench) -> dict[str, Any]:
     def padded() -> None:
         sums["padded"] = padded_logprobs(model, pairs, bench.size.padded_sequences)
 
-    passes = (DEFAULT_BATCH_TOKENS, *bench.size.pass_tokens)
+    passes = tuple(dict.fromkeys((batch_tokens(model), *bench.size.pass_tokens)))
     contenders: dict[str, tuple[Callable[[], Any], float]] = {"forward": (forward, rows * length)}
     contenders |= {f"ours, {tokens} tokens a pass": (ours(f"ours {tokens}", tokens), unique) for tokens in passes}
     contenders["padded"] = (padded, unique)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from datetime import datetime
-from typing import Any
 
 import pytest
 
@@ -15,16 +13,20 @@ from tests.cluster.support.runs import condition, finished, pods_of, reasons, st
 Span = tuple[datetime, datetime]
 
 
+ENDS = (
+    "jsonpath={.metadata.name} {.status.containerStatuses[0].state.terminated.startedAt} "
+    '{.status.containerStatuses[0].state.terminated.finishedAt}{"\\n"}'
+)
+"""A line for each change of a pod: its name, and when its container started and finished, once that is known."""
+
+
 def spans(lines: list[str]) -> dict[str, Span]:
     """From each pod's start to its end, as a watch of pods told them; a pod that was not seen to end is left out."""
     found: dict[str, Span] = {}
     for line in lines:
-        pod: dict[str, Any] = json.loads(line)
-        for status in pod["status"].get("containerStatuses", []):
-            ended = status.get("state", {}).get("terminated")
-            if ended:
-                begun, gone = (datetime.fromisoformat(ended[field]) for field in ("startedAt", "finishedAt"))
-                found[pod["metadata"]["name"]] = (begun, gone)
+        match line.split():
+            case [pod, begun, gone]:
+                found[pod] = (datetime.fromisoformat(begun), datetime.fromisoformat(gone))
     return found
 
 
@@ -33,7 +35,7 @@ def test_a_deleted_job_s_pods_end_before_the_next_attempt_s_begin(space: Kubectl
     name = f"robbed-{cascade}"
     space.apply(tiny_run(name, backoffLimit=0))
     selector = working(space, name, "train-defender")
-    argv = space.argv("get", "pods", "-l", selector, "--watch", '--output=jsonpath={@}{"\\n"}')
+    argv = space.argv("get", "pods", "-l", selector, "--watch", f"--output={ENDS}")
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watch:
         [job] = [job["metadata"]["name"] for job in space.items("jobs", pods_of(name, "train-defender"))]
         space("delete", "job", job, f"--cascade={cascade}", "--wait=false")

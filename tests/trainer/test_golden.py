@@ -20,6 +20,7 @@ import pytest
 from tests.trainer.golden_stages import MACHINE, machine
 
 GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.xdist_group("golden")  # the stages run once for all of these tests
 MEAN_SUMS = frozenset({"directHarmfulness", "selected", "diversity", "selfBleu"})
 """[samples, sum of millionths, sum of their squares]"""
 

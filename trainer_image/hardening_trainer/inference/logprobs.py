@@ -59,7 +59,7 @@ def answer_logprobs(
     was_training = model.training
     model.train(False)
     try:
-        for values in _batches(model, prompts, answers, max_batch_tokens or _batch_tokens(model)):
+        for values in _batches(model, prompts, answers, max_batch_tokens or batch_tokens(model)):
             for prompt, answer, value in values:
                 if not math.isfinite(value):
                     raise ModelNotUsable(model.name_or_path, f"the log-probability of an answer is {value}", NOT_FINITE)
@@ -73,7 +73,8 @@ def answer_logprobs(
     return result
 
 
-def _batch_tokens(model: PreTrainedModel) -> int:
+def batch_tokens(model: PreTrainedModel) -> int:
+    """Return how many tokens a forward pass of this model takes by default."""
     return BATCH_TOKENS["cpu" if model.device.type == "cpu" else "accelerator"]
 
 

@@ -67,7 +67,8 @@ class StageContext:
         for _, value in self.config:
             if isinstance(value, kind):
                 return value
-        raise UsageFault(f"stage config: got no {kind.__name__}: expected the section of {self.config.stage}")
+        name = kind.__name__.removesuffix("Config").lower()
+        raise UsageFault(f"stage config: {name}: missing: the stage needs its own section, not that of another")
 
     def advance(self, units: int = 0, tokens: int = 0) -> None:
         """Count finished units of work, and tokens read and written: a safe point to stop. Raises Interrupted."""
