@@ -377,5 +377,5 @@ def test_a_stranger_in_the_promoted_folder_does_not_stay(local: World) -> None:
 
 
 def test_promotion_by_another_stage_section_is_refused(local: World) -> None:
-    with pytest.raises(StageError, match="got no PromoteConfig"):
+    with pytest.raises(StageError, match="promote: missing"):
         local.start(attack_config(local.workspace.url), promote.run)
