@@ -131,11 +131,11 @@ def verify(space: Kubectl, run: str, image: str) -> tuple[dict[str, Any], set[st
 
 
 def test_a_gate_that_is_not_met_ends_not_promoted_with_the_numbers(space: Kubectl) -> None:
-    space.apply(tiny_run("strict", promotion={"gates": {"winRate": {"min": 1.0}, "minSamples": 1}}))
+    space.apply(tiny_run("strict", promotion={"gates": {"winRate": {"statistic": "All", "min": 1.0}, "minSamples": 1}}))
     run = finished(space, "strict")
     assert run["status"]["phase"] == "NotPromoted"
     message = condition(run, "GatePassed")["message"]
-    assert re.search(r"win rate [0-9.]+ \[[0-9.]+, [0-9.]+\], n \d+", message), message
+    assert re.search(r"win rate of all pairs [0-9.]+ \[[0-9.]+, [0-9.]+\], n \d+", message), message
     assert condition(run, "Promoted")["status"] == "False"
     assert not any("promote" in job["metadata"]["name"] for job in space.items("jobs"))
 
